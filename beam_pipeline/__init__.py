@@ -1,0 +1,1 @@
+"""Media in, transcripts, translations, subtitles and a Parquet dataset out."""

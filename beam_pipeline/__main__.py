@@ -1,0 +1,46 @@
+"""The command line: `python -m beam_pipeline --input MEDIA --output FOLDER`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    _log_to_stderr("INFO")  # before Beam is imported, which warns of what it does without
+    from beam_pipeline import launch, options
+    from beam_pipeline.job import make_job
+
+    flags, beam_flags = options.parse(argv)
+    _log_to_stderr(flags.log_level)
+    try:
+        job = make_job(flags)
+        if flags.dry_run:
+            return launch.dry_run(job)
+        launch.check(job)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return launch.USAGE
+    return launch.run(job, flags, beam_flags)
+
+
+def console() -> None:
+    """The console script."""
+    code = main()
+    from beam_pipeline import launch
+
+    launch.end_process(code)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    for name in ("beam_pipeline", "transforms", "runners"):
+        logging.getLogger(name).setLevel(level)
+    if level == "DEBUG":
+        logging.getLogger("apache_beam").setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,187 @@
+"""From the flags to what the graph is made of: one config a step, checked, with the layers' fingerprints."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import re
+import time
+from typing import Any
+
+from transforms.decode_audio import DecodeConfig
+from transforms.layers import Layers, fingerprint
+from transforms.media.windows import WindowConfig
+from transforms.models import openai_translator
+from transforms.models.catalog import DEMO_NOTICE, ModelFacts, describe, known_languages
+from transforms.models.handler import SpeechHandler
+from transforms.models.openai_translator import OpenAIConfig
+from transforms.models.whisper import WhisperConfig, WhisperHandler
+from transforms.plan_work import PlanConfig
+from transforms.save_media import SaveConfig
+from transforms.storage import StorageError, store_for
+from transforms.transcripts import Provenance
+from transforms.translate_text import TranslateConfig
+from transforms.write_dataset import DatasetConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Everything that the graph needs to know. Pickled into the workers; holds no secret."""
+
+    inputs: tuple[str, ...]
+    model: ModelFacts
+    layers: Layers
+    plan: PlanConfig
+    decode: DecodeConfig
+    handler: SpeechHandler
+    provenance: Provenance
+    translate: TranslateConfig
+    save: SaveConfig
+    dataset: DatasetConfig
+    progress: str = ""  # address of the progress display, where there is one
+
+    @property
+    def output(self) -> str:
+        return self.layers.output
+
+
+def make_job(flags: argparse.Namespace) -> Job:
+    """The job that the flags describe.
+
+    Raises:
+        ValueError: they contradict each other, or name something that is not there; the message says what to do.
+    """
+    output = _check_places(flags)
+    model = describe(flags.model, flags.model_revision)
+    _check_translation(flags)
+    _check_languages(flags, model)
+    by_model = flags.translator == "whisper"
+    decode = _decode(flags, model, ("transcribe", "translate") if by_model else ("transcribe",))
+    save = SaveConfig(tuple(dict.fromkeys(flags.formats)))
+    handler = _handler(flags, model)
+    translate = TranslateConfig(_openai(flags), flags.translate_concurrency)
+    return Job(
+        inputs=tuple(flags.input),
+        model=model,
+        layers=_layers(flags, output, model, decode, save, translate),
+        plan=PlanConfig(flags.overwrite, flags.retry_failed),
+        decode=decode,
+        handler=handler,
+        provenance=Provenance(flags.engine, model.name, flags.translate_to if by_model else ""),
+        translate=translate,
+        save=save,
+        dataset=DatasetConfig(flags.num_shards, _about(flags, model), time.time()),
+    )
+
+
+def _check_places(flags: argparse.Namespace) -> str:
+    """The canonical output, when every place is one that a store serves."""
+    try:
+        for place in [*flags.input, flags.output]:
+            store_for(place)
+    except StorageError as error:
+        raise ValueError(str(error)) from error
+    return store_for(flags.output).canonical(flags.output)
+
+
+def _check_translation(flags: argparse.Namespace) -> None:
+    """Settle who translates, and refuse what cannot work."""
+    if flags.translator == "none" and flags.translate_to:
+        raise ValueError(f"--translate_to {flags.translate_to} needs a translator: leave out --translator none")
+    if flags.translator is None:
+        flags.translator = {"": "none", "en": "whisper"}.get(flags.translate_to, "openai")
+    if flags.translator == "none":
+        return
+    if not flags.translate_to:
+        raise ValueError(f"--translator {flags.translator} needs --translate_to, such as --translate_to en")
+    if not re.fullmatch(r"[a-z]{2,3}", flags.translate_to):
+        raise ValueError(f"--translate_to {flags.translate_to}: write a language code, such as en or hi")
+    if flags.translator == "whisper" and flags.translate_to != "en":
+        raise ValueError(
+            f"--translator whisper translates into English only; for --translate_to {flags.translate_to} "
+            "take --translator openai"
+        )
+    if flags.translator == "openai" and not os.environ.get(openai_translator.KEY_VARIABLE):
+        raise ValueError(
+            f"--translator openai needs the environment variable {openai_translator.KEY_VARIABLE}; "
+            "a server that asks for no key takes any value"
+        )
+
+
+def _check_languages(flags: argparse.Namespace, model: ModelFacts) -> None:
+    asked = [*flags.languages, *([flags.language] if flags.language else [])]
+    if flags.language and flags.languages and flags.language not in flags.languages:
+        raise ValueError(f"--language {flags.language} is not among --languages {' '.join(flags.languages)}")
+    unknown = [code for code in asked if code not in known_languages(model)] if asked else []
+    if unknown:
+        raise ValueError(f"the model {model.name} does not know the language {unknown[0]!r}; codes are such as hi, en")
+
+
+def _decode(flags: argparse.Namespace, model: ModelFacts, tasks: tuple[str, ...]) -> DecodeConfig:
+    window_s = flags.max_window_s or model.longest_window_s
+    if window_s > 30:
+        raise ValueError(f"--max_window_s {window_s:g}: Whisper hears at most 30 seconds at once")
+    return DecodeConfig(
+        windows=WindowConfig(max_window_s=window_s, threshold=flags.vad_threshold),
+        tasks=tasks,
+        decode_ahead=flags.decode_ahead,
+        audio_track=flags.audio_track,
+        decode_timeout_s=flags.decode_timeout_s,
+        max_media_hours=flags.max_media_hours,
+    )
+
+
+def _handler(flags: argparse.Namespace, model: ModelFacts) -> SpeechHandler:
+    return WhisperHandler(
+        WhisperConfig(
+            model=model,
+            revision=flags.model_revision,
+            language=flags.language,
+            languages=tuple(flags.languages),
+            device=flags.device,
+            dtype=flags.dtype,
+            batch_size=flags.batch_size,
+            no_speech_threshold=flags.no_speech_threshold,
+        )
+    )
+
+
+def _openai(flags: argparse.Namespace) -> OpenAIConfig | None:
+    if flags.translator != "openai":
+        return None
+    return OpenAIConfig(flags.translate_to, flags.translate_model, flags.openai_base_url)
+
+
+def _layers(
+    flags: argparse.Namespace,
+    output: str,
+    model: ModelFacts,
+    decode: DecodeConfig,
+    save: SaveConfig,
+    translate: TranslateConfig,
+) -> Layers:
+    """The layers under the output. What is not in a fingerprint (device, batch size) does not change its layer."""
+    asr = fingerprint(
+        {
+            "engine": flags.engine,
+            "model": model.identity,
+            "language": flags.language,
+            "languages": sorted(flags.languages),
+            "no_speech_threshold": flags.no_speech_threshold,
+            "tasks": decode.tasks,
+            "windows": dataclasses.asdict(decode.windows),
+            "audio_track": decode.audio_track,
+        }
+    )
+    translation = ""
+    if translate.openai:
+        by = {"model": translate.openai.model, "prompt": openai_translator.PROMPT_VERSION}
+        translation = fingerprint({"asr": asr, "target": flags.translate_to, **by})
+    saved = fingerprint({"asr": asr, "translation": translation, "formats": sorted(save.formats)})
+    return Layers(output, asr, saved, translation, flags.translate_to)
+
+
+def _about(flags: argparse.Namespace, model: ModelFacts) -> tuple[tuple[str, Any], ...]:
+    notice = (("notice", DEMO_NOTICE),) if model.is_demo else ()
+    return (("engine", flags.engine), ("model", model.name), *notice)

@@ -1,0 +1,202 @@
+"""Running a job from the command line: what is checked first, what is shown, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import importlib.metadata
+import itertools
+import json
+import logging
+import os
+import platform
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_pipeline.job import Job
+from beam_pipeline.pipeline import build
+from beam_pipeline.progress import Progress
+from runners import direct
+from transforms.collect_media import list_input
+from transforms.layers import json_bytes
+from transforms.media import ffmpeg
+from transforms.models.catalog import DEMO_NOTICE
+from transforms.models.whisper import WhisperHandler
+from transforms.plan_work import plan
+from transforms.records import DeadLetter, MediaFile
+from transforms.storage import join, store_for
+
+DONE, FAILED, USAGE, DEAD_LETTERS, STOPPED = 0, 1, 2, 3, 130
+PACKAGES = (
+    "beam-pipeline", "apache-beam", "transformers", "torch", "onnxruntime", "silero-vad", "pyarrow", "numpy", "openai",
+)  # fmt: skip
+KNOWN_ERRORS = ("ModelError", "StorageError", "LookupError", "PermissionError", "OSError")  # their message is enough
+
+log = logging.getLogger("beam_pipeline")
+
+
+def check(job: Job) -> None:
+    """Find what cannot work before any work is done.
+
+    Raises:
+        ValueError: with what to do about it.
+    """
+    if not any(isinstance(found, MediaFile) for found in _listed(job)):
+        letters = list(itertools.islice((found for found in _listed(job) if isinstance(found, DeadLetter)), 3))
+        reasons = "; ".join(f"{letter.media.id}: {letter.message}" for letter in letters)
+        raise ValueError(f"no media found. {reasons}")
+    probe = join(job.output, "_work", f"probe-{os.getpid()}")
+    try:
+        store_for(job.output).put(probe, b"can this be written?\n")
+        store_for(job.output).delete(probe)
+    except OSError as error:
+        raise ValueError(f"--output {job.output} cannot be written: {error}") from error
+    try:
+        ffmpeg.ffmpeg_version()
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"no ffmpeg: install it, or `pip install imageio-ffmpeg`, which ships one ({error})") from error
+
+
+def dry_run(job: Job) -> int:
+    """Print what a run would do with each media, one line each, and the totals."""
+    counts: dict[str, int] = {}
+    for found in _listed(job):
+        chunk = plan(found, job.layers, job.plan)
+        todo = "done before" if chunk.saved else "write files" if chunk.transcribed else "transcribe"
+        todo = f"failed: {chunk.failure.code}" if chunk.failure else todo
+        counts[todo] = counts.get(todo, 0) + 1
+        print(f"{todo:12}  {chunk.media.id}  ({chunk.media.size_bytes / 1e6:.1f} MB)")
+    print(", ".join(f"{number} to {todo}" if " " not in todo else f"{number} {todo}" for todo, number in counts.items()))
+    return DONE
+
+
+def run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
+    """Run the job to its end and return the exit code."""
+    options = PipelineOptions([f"--runner={flags.runner}", *beam_flags])
+    local = flags.runner in direct.NAMES
+    _announce(job, local)
+    record = _start_record(job, flags, beam_flags)
+    _exit_on_sigterm()
+    code = FAILED
+    try:
+        with Progress() as progress:
+            shown = dataclasses.replace(job, progress=progress.address) if local else job
+            pipeline = beam.Pipeline(runner=direct.direct_runner(options) if local else None, options=options)
+            build(pipeline, shown)
+            result = pipeline.run()
+            result.wait_until_finish()
+        code = _finish(job)
+    except KeyboardInterrupt:
+        code = STOPPED
+        log.error("stopped. Run the same command again: it goes on where it was")
+    except Exception as error:  # noqa: BLE001 - the last boundary: the user gets the cause, not Beam's stack
+        log.debug("the run failed", exc_info=error)
+        log.error("the run failed: %s", cause(error))
+    _end_record(job, record, code, result if code in (DONE, DEAD_LETTERS) else None)
+    return code
+
+
+def end_process(code: int) -> None:
+    """End now: a stopped run's threads may wait for a model or a decoder, and nothing they do is needed any more."""
+    ffmpeg.kill_decoders()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def cause(error: BaseException) -> str:
+    """What went wrong, out of the worker's stack trace that Beam hands on as text.
+
+    Of the errors that tell the user what to do, the message alone; of others the last lines of the trace too.
+    """
+    text = str(error) or type(error).__name__
+    found = re.findall(r"^(?:[\w.]*\.)?(\w*Error)\b:? ?(.*)$", text, re.MULTILINE)
+    for name, message in reversed(found):
+        if name in KNOWN_ERRORS:
+            return re.sub(r" \[while running .*", "", message)
+    return "\n".join(text.strip().splitlines()[-8:])
+
+
+def _listed(job: Job) -> Iterator[MediaFile | DeadLetter]:
+    for value in job.inputs:
+        yield from list_input(value)
+
+
+def _announce(job: Job, local: bool) -> None:
+    if job.model.is_demo:
+        log.warning(DEMO_NOTICE)
+    if local and isinstance(job.handler, WhisperHandler):
+        log.info("model %s on %s", job.model.name, job.handler.placement())
+    log.info("output %s", job.output)
+
+
+def _finish(job: Job) -> int:
+    """Say what came out, from the summary that the run wrote."""
+    summary = json.loads(store_for(job.output).read(join(job.output, "summary.json")))
+    failures = ", ".join(f"{number} {code}" for code, number in summary["failures"].items())
+    this_run = summary["this_run"]
+    print(f"{summary['transcripts']} transcripts, {summary['dead_letters']} dead letters in {job.output}")
+    if this_run.get("audio_sec"):
+        audio, wall = this_run["audio_sec"], this_run["wall_sec"]
+        print(f"this run: {audio:.0f} s of audio in {wall:.0f} s, {audio / max(wall, 0.1):.1f} x real time")
+    if not summary["dead_letters"]:
+        return DONE
+    print(f"not done: {failures}. See {join(job.output, 'dead_letters')}; --retry_failed tries again")
+    return DEAD_LETTERS
+
+
+def _start_record(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> dict[str, Any]:
+    """Write run.json: all that is needed to run this again."""
+    record = {
+        "options": {name: value for name, value in sorted(vars(flags).items()) if name != "config"},
+        "beam_options": beam_flags,
+        "layers": dataclasses.asdict(job.layers),
+        "model": job.model._asdict(),
+        "versions": _versions(),
+        "host": platform.node(),
+        "started": _now(),
+        "num_shards": job.dataset.num_shards,
+    }
+    if job.model.is_demo:
+        record["notice"] = DEMO_NOTICE
+    store_for(job.output).put(join(job.output, "run.json"), json_bytes(record, indent=1))
+    return record
+
+
+def _end_record(job: Job, record: dict[str, Any], code: int, result: Any) -> None:
+    counters = result.metrics().query()["counters"] if result else []
+    names = {(each.key.metric.namespace, each.key.metric.name): each.result for each in counters}
+    figures = {f"{space}.{name}": value for (space, name), value in sorted(names.items()) if "." not in space}
+    ended = {**record, "ended": _now(), "exit_code": code, "counters": figures}
+    store_for(job.output).put(join(job.output, "run.json"), json_bytes(ended, indent=1))
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "ffmpeg": ffmpeg.ffmpeg_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # run from a checkout that was not installed
+    return found
+
+
+def _now() -> str:
+    return datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(timespec="seconds")
+
+
+def _exit_on_sigterm() -> None:
+    """A terminated run ends like an interrupted one, with its decoders."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)

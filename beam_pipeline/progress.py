@@ -1,0 +1,99 @@
+"""How far a local run is: a live bar on a terminal, a line now and then in a log.
+
+The steps send counts as datagrams, which works from threads and from other processes of this machine alike.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from types import TracebackType
+
+from tqdm import tqdm
+
+LOG_EVERY_S = 30.0
+REFRESH_S = 0.5
+
+
+class Progress:
+    """Listens for the steps' counts while the block runs, and shows them."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.settimeout(REFRESH_S)
+        self.counts: Counter[str] = Counter()
+        self._started = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+
+    @property
+    def address(self) -> str:
+        host, port = self._socket.getsockname()
+        return f"{host}:{port}"
+
+    def __enter__(self) -> Progress:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._socket.close()
+
+    def line(self) -> str:
+        """The state in words: media, audio, speed, failures, time left."""
+        return f"{self.counts['done']:.0f} of {self.counts['planned']:.0f} media, {self._figures()}{self._left()}"
+
+    def _figures(self) -> str:
+        elapsed = max(time.monotonic() - self._started, 1e-3)
+        audio_s = self.counts["audio_s"]
+        figures = f"{audio_s / 3600:.2f} h audio, {audio_s / elapsed:.1f}x real time"
+        failed = self.counts["failed"]
+        return f"{figures}, {failed:.0f} failed" if failed else figures
+
+    def _left(self) -> str:
+        done, planned = self.counts["done"], self.counts["planned"]
+        if not 0 < done < planned:
+            return ""
+        seconds = (time.monotonic() - self._started) / done * (planned - done)
+        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
+
+    def _listen(self) -> None:
+        bar, logged = self._bar(), time.monotonic()
+        while True:
+            self._receive()
+            if bar is not None:
+                bar.total, bar.n = int(self.counts["planned"]) or None, int(self.counts["done"])
+                bar.set_postfix_str(self._figures())
+            elif time.monotonic() - logged >= LOG_EVERY_S:
+                logged = time.monotonic()
+                logging.getLogger(__name__).info("%s", self.line())
+            if self._stop.is_set():
+                break
+        if bar is not None:
+            bar.close()
+
+    def _receive(self) -> None:
+        """Take what has arrived; wait a little where nothing has."""
+        until = time.monotonic() + REFRESH_S
+        while time.monotonic() < until:
+            try:
+                self.counts.update(json.loads(self._socket.recv(65_535)))
+            except TimeoutError:
+                return
+            except ValueError:
+                continue  # another program's datagram
+
+    def _bar(self) -> tqdm | None:
+        if not sys.stderr.isatty():
+            return None
+        shape = "{n_fmt}/{total_fmt} media |{bar:24}| {elapsed}<{remaining} {postfix}"
+        return tqdm(total=None, unit="media", bar_format=shape, dynamic_ncols=True)

@@ -1,0 +1,220 @@
+"""CollectMedia: the `--input` values → MediaFile, one for each media, or DeadLetter for what is not there.
+
+A value is a media file, a folder (searched through, known media suffixes), a pattern, or a manifest. A media named
+twice is taken once. Nothing is opened but manifests.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from transforms.dead_letters import MediaError, attempt, dead_letter
+from transforms.records import DeadLetter, MediaFile
+from transforms.storage import Entry, Store, join, store_for
+
+MEDIA_SUFFIXES = frozenset(
+    ".3gp .aac .ac3 .aif .aiff .amr .asf .avi .caf .flac .flv .m2ts .m4a .m4b .m4v .mka .mkv .mov .mp2 .mp3 .mp4 "
+    ".mpeg .mpg .mts .oga .ogg .ogv .opus .ts .vob .wav .webm .wma .wmv".split()
+)
+MANIFEST_SUFFIXES = frozenset([".txt", ".csv", ".jsonl", ".parquet"])
+PATH_COLUMNS = ("path", "uri", "url", "file")
+NAME_BYTES = 150  # of a folder or file name; file systems take 255, and suffixes follow
+
+Found = MediaFile | DeadLetter
+
+
+@dataclasses.dataclass
+class CollectMedia(beam.PTransform):
+    """List the media of all inputs, each once, each with a name that no other media has."""
+
+    inputs: tuple[str, ...]
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Found]:
+        return (
+            begin
+            | "Inputs" >> beam.Create(self.inputs)
+            | "List" >> beam.FlatMap(list_input).with_output_types(Found)
+            | "KeyByMedia" >> beam.Map(keyed_by_media).with_output_types(tuple[str, Found])
+            | "GroupByMedia" >> beam.GroupByKey()
+            | "TakeOnce" >> beam.Map(take_once).with_output_types(Found)
+            | "KeyByName" >> beam.Map(keyed_by_name).with_output_types(tuple[str, Found])
+            | "GroupByName" >> beam.GroupByKey()
+            | "GiveNames" >> beam.FlatMap(give_names).with_output_types(Found)
+        )
+
+
+def list_input(value: str) -> Iterator[Found]:
+    """Everything that one `--input` value names, in order of name.
+
+    A name that exists is taken literally, whatever characters it has; only another may be a pattern.
+    """
+    store = store_for(value)
+    if store.is_folder(value):
+        yield from _in_folder(store, value)
+    elif (entry := store.stat(value)) is not None:
+        if _suffix(value) in MANIFEST_SUFFIXES:
+            yield from _in_manifest(store, entry)
+        else:
+            yield media_file(entry, entry.uri.rsplit("/", 1)[-1])
+    elif re.search(r"[*?\[]", value):
+        yield from _matching(store, value)
+    else:
+        yield _nothing(store, value, "missing")
+
+
+def media_file(entry: Entry, name: str, language: str = "") -> MediaFile:
+    """The record of one listed object."""
+    return MediaFile(media_id(entry.uri), name, entry.uri, entry.version, entry.size_bytes, language)
+
+
+def media_id(canonical_uri: str) -> str:
+    """32 hex digits of the URI: the same media under whichever input it is found."""
+    return hashlib.sha256(canonical_uri.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def keyed_by_media(found: Found) -> tuple[str, Found]:
+    return (found.media if isinstance(found, DeadLetter) else found).media_id, found
+
+
+def take_once(group: tuple[str, Iterable[Found]]) -> Found:
+    """The first of the same media: one that is there before one that is missing, then by id."""
+    return min(group[1], key=lambda found: (isinstance(found, DeadLetter), repr(found)))
+
+
+def keyed_by_name(found: Found) -> tuple[str, Found]:
+    """Media whose files could get in each other's way have the same key.
+
+    `a.mp4` and `a.mp3` would both write `a.srt`; `a.en.mp4` would write the `a.en.srt` that holds a's translation;
+    and some file systems tell neither case nor Unicode's normal forms apart.
+    """
+    media = found.media if isinstance(found, DeadLetter) else found
+    stem = re.sub(r"\.[a-z]{2,3}$", "", file_name(media.id).casefold())
+    key = unicodedata.normalize("NFC", stem).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(key).hexdigest(), found
+
+
+def give_names(group: tuple[str, Iterable[Found]]) -> Iterator[Found]:
+    """Name each media's files after it, with a part of its media_id where it is not alone."""
+    members = list(group[1])
+    alone = sum(isinstance(member, MediaFile) for member in members) < 2
+    for member in members:
+        if isinstance(member, DeadLetter):
+            yield member
+        else:
+            name = file_name(member.id)
+            yield member._replace(name=name if alone else f"{name}~{member.media_id[:8]}")
+
+
+def file_name(media: str) -> str:
+    """The id without its media suffix, safe to write: relative, no control characters, no part too long."""
+    parts = [part for part in media.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    if parts and _suffix(parts[-1]) in MEDIA_SUFFIXES:
+        parts[-1] = parts[-1].rpartition(".")[0]
+    return "/".join(map(_safe, parts)) or "media"
+
+
+def _safe(part: str) -> str:
+    clean = re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", part).strip()
+    encoded = clean.encode("utf-8", "surrogateescape")
+    if len(encoded) > NAME_BYTES:
+        digest = hashlib.sha256(encoded).hexdigest()[:8]
+        clean = f"{encoded[:NAME_BYTES].decode('utf-8', 'ignore')}~{digest}"
+    return clean.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\\", "_") or "_"
+
+
+def _in_folder(store: Store, folder: str) -> Iterator[Found]:
+    root, any_found = store.canonical(folder), False
+    for entry in store.list(folder):
+        if _suffix(entry.uri) in MEDIA_SUFFIXES:
+            any_found = True
+            yield media_file(entry, entry.uri.removeprefix(root).lstrip("/"))
+    if not any_found:
+        yield _nothing(store, folder, "no_match")
+
+
+def _matching(store: Store, pattern: str) -> Iterator[Found]:
+    """What a pattern matches; one that ends in a bare `*` takes known media suffixes only."""
+    root = store.canonical(re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0] or ".")
+    last, any_found = pattern.rsplit("/", 1)[-1], False
+    for entry in store.glob(pattern):
+        if "." in last or _suffix(entry.uri) in MEDIA_SUFFIXES:
+            any_found = True
+            yield media_file(entry, entry.uri.removeprefix(root).lstrip("/"))
+    if not any_found:
+        yield _nothing(store, pattern, "no_match")
+
+
+def _in_manifest(store: Store, manifest: Entry) -> Iterator[Found]:
+    """The media of a manifest. A path in it counts from the manifest's own folder."""
+    here = media_file(manifest, manifest.uri.rsplit("/", 1)[-1])
+    rows = attempt("CollectMedia", here, lambda: list(read_manifest(store.read(manifest.uri), manifest.uri)))
+    if isinstance(rows, DeadLetter):
+        yield rows
+        return
+    folder = manifest.uri.rpartition("/")[0]
+    for number, row in enumerate(rows, 1):
+        path = next((str(row[column]) for column in PATH_COLUMNS if row.get(column)), "")
+        language = str(row.get("language") or "")
+        if not path or not re.fullmatch(r"([a-z]{2,3})?", language):
+            problem = "has no path" if not path else f"has the language {language!r}; write a code such as hi"
+            lost = here._replace(media_id=media_id(f"{manifest.uri}#{number}"), id=f"{here.id} row {number}")
+            yield dead_letter("CollectMedia", lost, MediaError("bad_manifest", f"row {number} {problem}"))
+            continue
+        target = path if "://" in path or path.startswith(("/", "~")) else join(folder, path)
+        name, entry = str(row.get("id") or path), store_for(target).stat(target)
+        if entry is None or store.is_folder(target):
+            yield _nothing(store, target, "missing", name)
+        else:
+            yield media_file(entry, name, language)
+
+
+def read_manifest(content: bytes, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of a manifest as dicts; a .txt has one path a line.
+
+    Raises:
+        MediaError: it cannot be read, or has no column for the path.
+    """
+    try:
+        rows = list(_parse_manifest(content, _suffix(name)))
+    except (ValueError, OSError, csv.Error) as error:  # pyarrow's errors are ValueErrors or OSErrors
+        raise MediaError("bad_manifest", str(error)) from error
+    if rows and not any(column in row for row in rows for column in PATH_COLUMNS):
+        raise MediaError("bad_manifest", f"no column is named {', '.join(PATH_COLUMNS)}")
+    yield from rows
+
+
+def _parse_manifest(content: bytes, suffix: str) -> Iterator[dict[str, Any]]:
+    if suffix == ".parquet":
+        import pyarrow.parquet
+
+        yield from pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
+        return
+    text = content.decode("utf-8-sig")
+    if suffix == ".csv":
+        yield from csv.DictReader(io.StringIO(text, newline=""))
+        return
+    for line in filter(str.strip, text.splitlines()):
+        row = json.loads(line) if suffix == ".jsonl" else {"path": line.strip()}
+        if not isinstance(row, dict):
+            raise ValueError(f"not a JSON object: {line[:80]}")
+        yield row
+
+
+def _nothing(store: Store, uri: str, code: str, name: str = "") -> DeadLetter:
+    place = store.canonical(uri)
+    media = MediaFile(media_id(place), name or uri, place, "")
+    return dead_letter("CollectMedia", media, MediaError(code, place))
+
+
+def _suffix(name: str) -> str:
+    return "." + name.rsplit("/", 1)[-1].rpartition(".")[2].lower()

@@ -1,0 +1,59 @@
+"""How a media that cannot be done becomes a dead letter, and the codes that say why.
+
+A function that meets bad input raises `MediaError`; the step that calls it does so through `attempt`, one of the few
+places that catch everything. The letter then rides the chain in place of the media's result, to be kept by SaveMedia.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from transforms.records import DeadLetter, MediaFile
+
+T = TypeVar("T")
+
+CODES = {
+    "missing": "There is no file at this path. Check the spelling; a relative path counts from where you run.",
+    "no_match": "The pattern matches no file, or the folder holds no media. Quote the pattern for the shell.",
+    "bad_manifest": "The manifest, or a row of it, cannot be read. Give it a column named `path`.",
+    "unreadable": "The file cannot be opened. Give the user that runs the pipeline the right to read it.",
+    "empty_file": "The file has no bytes. Fetch it again.",
+    "not_media": "ffmpeg finds no audio or video in the file. Play it; if it does not play, fetch it again.",
+    "no_audio_track": "The file has no audio track. Nothing can be transcribed from it.",
+    "no_such_track": "The file has no audio track that `--audio_track` names. Choose another one.",
+    "no_samples": "The audio track holds no samples. The file is a header without content: fetch it again.",
+    "too_long": "The audio is longer than `--max_media_hours`. Raise the limit if it is meant to be.",
+    "decoder_timeout": "The decoder gave no audio for `--decode_timeout_s`. Raise it for slow storage.",
+    "decode_failed": "ffmpeg failed. `detail` holds its last words; play the file to see whether it is damaged.",
+    "engine_failed": "The model failed on every window of the media. `detail` holds its error.",
+    "incomplete": "Not every window of the media came back from the model. Run again; report it if it stays.",
+    "unexpected": "An error that this software did not foresee. `detail` holds it: please report it.",
+}
+RETRYABLE = {"missing", "no_match", "unreadable", "decoder_timeout", "engine_failed", "incomplete", "unexpected"}
+
+
+class MediaError(Exception):
+    """A media cannot be done, for the reason that the code names."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(f"{code}: {CODES[code]} {detail}".strip())
+        self.code = code
+        self.detail = detail
+
+
+def dead_letter(step: str, media: MediaFile, error: Exception) -> DeadLetter:
+    """The letter that tells of the error: its code's advice as message, its own words as detail."""
+    if not isinstance(error, MediaError):
+        logging.getLogger(__name__).warning("%s: %s failed", media.media_id, step, exc_info=error)
+        error = MediaError("unexpected", f"{type(error).__name__}: {error}")
+    return DeadLetter(media, step, error.code, CODES[error.code], error.detail, error.code in RETRYABLE)
+
+
+def attempt(step: str, media: MediaFile, work: Callable[[], T]) -> T | DeadLetter:
+    """The result of the work, or the dead letter of the media when it raises."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - one bad media must not cost the others
+        return dead_letter(step, media, error)

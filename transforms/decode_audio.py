@@ -1,0 +1,241 @@
+"""DecodeAudio: MediaChunk → SpeechWindow, one or more for each chunk, the last with the chunk's total.
+
+Runs where the model runs, in the same fused stage, several decoders ahead of it. A silent chunk, one that is
+transcribed already and one that cannot be decoded each give one empty window; the last carries the dead letter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindows
+
+from transforms.dead_letters import MediaError, dead_letter
+from transforms.media import ffmpeg
+from transforms.media.voice_activity import BLOCK_SAMPLES, VoiceActivity
+from transforms.media.windows import Window, WindowConfig, WindowCutter
+from transforms.progress import Ticker
+from transforms.records import (
+    BYTES_PER_SAMPLE,
+    SAMPLE_RATE_HZ,
+    AudioFacts,
+    MediaChunk,
+    Problem,
+    SpeechWindow,
+)
+from transforms.storage import store_for
+
+QUEUE_WINDOWS = 16  # between the decoders and the model: 15 MB of audio at 30 s a window
+WHOLE = 0.98  # decoded over declared length below which audio is missing; containers round and pad
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodeConfig:
+    """How media are decoded."""
+
+    windows: WindowConfig = WindowConfig()
+    tasks: tuple[str, ...] = ("transcribe",)
+    decode_ahead: int = 2  # decoders at once; one core decodes about 500 hours an hour
+    audio_track: str = ""  # number from 0, or language as the container tags it ("hin"); "" is the first
+    decode_timeout_s: float = 120.0  # without a byte from the decoder
+    max_media_hours: float = 24.0
+
+    def __post_init__(self) -> None:
+        if self.decode_ahead < 1:
+            raise ValueError(f"decode_ahead is {self.decode_ahead}: at least one decoder is needed")
+
+
+@dataclasses.dataclass
+class DecodeAudio(beam.PTransform):
+    """Cut the speech of media into windows, a few media at a time, in the order in which they come ready."""
+
+    config: DecodeConfig
+    progress: str = ""  # address of the progress display
+
+    def expand(self, chunks: beam.PCollection[MediaChunk]) -> beam.PCollection[SpeechWindow]:
+        return chunks | "DecodeAhead" >> beam.ParDo(DecodeAhead(self.config, self.progress)).with_output_types(
+            SpeechWindow
+        )
+
+
+class DecodeAhead(beam.DoFn):
+    """Runs `decode_ahead` decoders into one bounded queue; the bundle's thread takes whatever is ready.
+
+    One queue for all, so that windows of media interleave and no decoder waits for an older one to drain. Memory is
+    bounded by the queue and two windows a decoder, whatever the length of the media.
+    """
+
+    def __init__(self, config: DecodeConfig, progress: str) -> None:
+        self._config = config
+        self._progress = progress
+
+    def setup(self) -> None:
+        self._ticker = Ticker(self._progress)
+        self._stop = threading.Event()
+
+    def start_bundle(self) -> None:
+        self._stop.set()  # decoders that a failed bundle left behind
+        self._stop = threading.Event()
+        self._ready: queue.Queue[SpeechWindow] = queue.Queue(QUEUE_WINDOWS)
+        self._running = 0
+
+    def process(self, chunk: MediaChunk) -> Iterator[SpeechWindow]:
+        if chunk.transcribed or chunk.failure:
+            yield SpeechWindow(chunk, 0, 0, b"", total=0, failure=chunk.failure)
+            return
+        arguments = (chunk, self._config, self._ready, self._stop)
+        threading.Thread(target=_decode_into, args=arguments, daemon=True).start()
+        self._running += 1
+        yield from self._take(self._config.decode_ahead - 1)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from map(GlobalWindows.windowed_value, self._take(0))
+
+    def teardown(self) -> None:
+        self._stop.set()
+
+    def _take(self, leave_running: int) -> Iterator[SpeechWindow]:
+        """Windows as they come, until no more than so many decoders are running."""
+        while self._running > leave_running:
+            window = self._ready.get()
+            if window.total is not None:
+                self._running -= 1
+                _count(window, self._ticker)
+            yield window
+
+
+def _count(last: SpeechWindow, ticker: Ticker) -> None:
+    if last.audio:
+        Metrics.counter("decode", "media").inc()
+        Metrics.counter("decode", "audio_ms").inc(round(last.audio.duration_s * 1000))
+        Metrics.counter("decode", "speech_ms").inc(round(last.audio.speech_s * 1000))
+        ticker.tick(decoded_s=last.audio.duration_s)
+    if last.failure:
+        Metrics.counter("decode", "failed").inc()
+
+
+def _decode_into(
+    chunk: MediaChunk, config: DecodeConfig, ready: queue.Queue[SpeechWindow], stop: threading.Event
+) -> None:
+    """Decode one chunk into the queue. Whatever happens, its last window arrives, or the bundle has been stopped."""
+    sent = 0
+    try:
+        for window in decode(chunk, config, stop.is_set):
+            if not _put(ready, window, stop):
+                return
+            sent += 1
+    except Exception as error:  # noqa: BLE001 - a thread's error would be lost; the letter carries it on
+        letter = dead_letter("DecodeAudio", chunk.media, error)
+        _put(ready, SpeechWindow(chunk, sent, 0, b"", total=sent + 1, failure=letter), stop)
+
+
+def _put(ready: queue.Queue[SpeechWindow], window: SpeechWindow, stop: threading.Event) -> bool:
+    """Put the window as soon as there is room; False when the bundle was stopped instead."""
+    while not stop.is_set():
+        try:
+            ready.put(window, timeout=0.2)
+            return True
+        except queue.Full:
+            continue
+    return False
+
+
+def decode(
+    chunk: MediaChunk, config: DecodeConfig, stopped: Callable[[], bool] = lambda: False
+) -> Iterator[SpeechWindow]:
+    """The windows of a chunk in order, the last with the total and the facts about the audio.
+
+    A chunk without speech gives one window with no samples and a total of 0.
+
+    Raises:
+        MediaError: there is no audio to be had.
+    """
+    store, started = store_for(chunk.media.uri), time.monotonic()
+    with store.local_copy(chunk.media.uri) as path:
+        _check_readable(path, chunk.media.size_bytes)
+        with ffmpeg.Decoder(path, config.audio_track, config.decode_timeout_s) as decoder:
+            meter, held, index = Meter(config.max_media_hours), None, 0
+            for window in _cut(decoder, meter, config.windows):
+                if stopped():
+                    return
+                if held:
+                    yield held
+                held = SpeechWindow(chunk, index, window.start_sample, window.pcm, config.tasks)
+                index += 1
+            audio = _facts(decoder, meter, time.monotonic() - started)
+    last = held or SpeechWindow(chunk, 0, 0, b"", config.tasks)
+    yield last._replace(total=index, audio=audio)
+
+
+@dataclasses.dataclass
+class Meter:
+    """Counts the samples of a stream, and stops one that is longer than allowed."""
+
+    max_hours: float
+    samples: int = 0
+    speech_s: float = 0.0
+
+    def measure(self, pcm: bytes) -> None:
+        self.samples += len(pcm) // BYTES_PER_SAMPLE
+        if self.samples > self.max_hours * 3600 * SAMPLE_RATE_HZ:
+            raise MediaError("too_long", f"more than {self.max_hours:g} hours")
+
+
+def _check_readable(path: Any, size_bytes: int) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise MediaError("missing" if isinstance(error, FileNotFoundError) else "unreadable", str(error)) from error
+    if size_bytes == 0:
+        raise MediaError("empty_file")
+
+
+def _cut(decoder: ffmpeg.Decoder, meter: Meter, config: WindowConfig) -> Iterator[Window]:
+    voice, cutter = VoiceActivity(), WindowCutter(config)
+    for pcm in decoder.blocks(BLOCK_SAMPLES):
+        meter.measure(pcm)
+        yield from _measured(cutter.feed(pcm, voice.probabilities(pcm)), meter)
+    yield from _measured(cutter.finish(), meter)
+
+
+def _measured(windows: Iterator[Window], meter: Meter) -> Iterator[Window]:
+    for window in windows:
+        meter.speech_s += window.speech_s
+        yield window
+
+
+def _facts(decoder: ffmpeg.Decoder, meter: Meter, decode_s: float) -> AudioFacts:
+    """What decoding found out.
+
+    Raises:
+        MediaError: not one sample came.
+    """
+    ended_well, log = decoder.finish()
+    if not meter.samples:
+        raise decoder.failure() if not ended_well else MediaError("no_samples", log)
+    source, duration_s = decoder.source(), meter.samples / SAMPLE_RATE_HZ
+    # The container's length is that of its longest track: with video, audio may honestly be shorter.
+    declared_s = source.declared_s if ended_well and not source.has_video or not ended_well else None
+    problems: tuple[Problem, ...] = ()
+    if not ended_well or (declared_s and duration_s < WHOLE * declared_s - 1):
+        claimed = f" of {declared_s:.1f}" if declared_s else ""
+        message = f"only {duration_s:.1f}{claimed} seconds could be decoded: the file is cut short or damaged"
+        problems = (Problem("media", "truncated", message),)
+    return AudioFacts(
+        duration_s=round(duration_s, 3),
+        declared_s=declared_s,
+        sampling_rate_hz=source.sampling_rate_hz,
+        channels=source.channels,
+        codec=source.codec,
+        speech_s=round(meter.speech_s, 3),
+        decode_s=round(decode_s, 3),
+        problems=problems,
+    )

@@ -1,0 +1,74 @@
+"""What can be known of a model without loading it: where it lies, how long a window it takes, what identifies it.
+
+Needs neither torch nor a network, so the graph can be built and a dry run made without either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import re
+from typing import NamedTuple
+
+DEMO = "demo"
+DEMO_FOLDER = pathlib.Path(__file__).parent / "demo"
+WHISPER_WINDOW_S = 30.0
+DEMO_NOTICE = (
+    "The demo model knows a small vocabulary in synthetic voices and no real voice: it shows how the pipeline works. "
+    "For real media choose a real model, such as --model openai/whisper-large-v3."
+)
+
+
+class ModelFacts(NamedTuple):
+    """A model, as known before it is loaded."""
+
+    name: str  # as the user chose it
+    path: str  # the folder, or the id on the hub
+    identity: str  # changes when the weights do: their hash, or id and revision
+    longest_window_s: float
+    is_demo: bool
+
+
+def describe(model: str, revision: str = "") -> ModelFacts:
+    """The facts of a model: `demo`, a folder in Hugging Face's format, or an id on the hub.
+
+    Raises:
+        ValueError: it is none of the three; the message tells what to do.
+    """
+    folder = DEMO_FOLDER if model == DEMO else pathlib.Path(model).expanduser()
+    if (folder / "config.json").is_file():
+        config = json.loads((folder / "config.json").read_text())
+        if config.get("model_type") != "whisper":
+            raise ValueError(f"--model {model}: the folder holds a {config.get('model_type')} model, not Whisper")
+        longest = float(config.get("longest_window_s", WHISPER_WINDOW_S))
+        return ModelFacts(model, str(folder.resolve()), _hash_weights(folder), longest, model == DEMO)
+    if folder.is_dir():
+        raise ValueError(f"--model {model}: the folder has no config.json; save the model with save_pretrained")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        raise ValueError(
+            f"--model {model}: no such folder, and not an id such as openai/whisper-large-v3; "
+            "`--model demo` takes the model that ships with the package"
+        )
+    return ModelFacts(model, model, f"{model}@{revision or 'main'}", WHISPER_WINDOW_S, False)
+
+
+def _hash_weights(folder: pathlib.Path) -> str:
+    """SHA-256 over the names and contents of the files that decide what the model says."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".safetensors", ".bin", ".json"}:
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def known_languages(facts: ModelFacts) -> frozenset[str]:
+    """The codes of the languages that a model can be told: read from its folder, else all of Whisper's."""
+    settings = pathlib.Path(facts.path, "generation_config.json")
+    if settings.is_file():
+        return frozenset(code.strip("<|>") for code in json.loads(settings.read_text()).get("lang_to_id") or {})
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    return frozenset(LANGUAGES)

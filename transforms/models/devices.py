@@ -1,0 +1,82 @@
+"""Where a model runs, in which precision, and how many windows at once: chosen from what the machine has."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import pathlib
+import tempfile
+from typing import IO, NamedTuple
+
+import torch
+from transformers import WhisperConfig
+
+BATCH_ON_CPU = 8
+LARGEST_BATCH = 64  # beyond it a large model gains under 5 %: each row reads its own keys and values
+SHARE_OF_FREE_MEMORY = 0.7  # for the rows; the rest is the allocator's and the features'
+ROW_OVERHEAD = 3  # a row's encoder states and its own keys and values, over those of the cross-attention
+
+_claims: list[IO[str]] = []  # held open: the lock on a GPU ends with the process
+
+
+class Placement(NamedTuple):
+    """The device, precision and batch size of one model."""
+
+    device: str
+    dtype: str
+    batch_size: int
+
+    def __str__(self) -> str:
+        return f"{self.device} in {self.dtype}, {self.batch_size} windows at once"
+
+
+def place(model_path: str, device: str, dtype: str, batch_size: int) -> Placement:
+    """The placement that the settings ask for; "auto" and 0 are chosen from what is there."""
+    chosen = choose_device() if device == "auto" else device
+    precision = choose_dtype(chosen) if dtype == "auto" else dtype
+    return Placement(chosen, precision, batch_size or choose_batch_size(model_path, chosen, precision))
+
+
+@functools.cache
+def choose_device() -> str:
+    """A GPU where there is one: of several, the first that no other process of this kind has claimed."""
+    if torch.cuda.is_available():
+        return f"cuda:{claim_gpu(torch.cuda.device_count())}"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def claim_gpu(count: int, folder: pathlib.Path | None = None) -> int:
+    """The number of a GPU for this process alone while there are enough, else one shared by process number.
+
+    Workers of one host know nothing of one another; a locked file a GPU is all they need. A process that dies
+    lets go of its lock.
+    """
+    folder = folder or pathlib.Path(tempfile.gettempdir())
+    for number in range(count):
+        lock = (folder / f"beam-pipeline-gpu-{number}.lock").open("w")
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _claims.append(lock)
+            return number
+        lock.close()
+    return os.getpid() % count
+
+
+def choose_dtype(device: str) -> str:
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    return "float16" if device == "mps" else "float32"
+
+
+def choose_batch_size(model_path: str, device: str, dtype: str) -> int:
+    """As many windows as the free memory of a GPU holds, at most 64; eight elsewhere."""
+    if not device.startswith("cuda"):
+        return BATCH_ON_CPU
+    free, _ = torch.cuda.mem_get_info(torch.device(device))
+    config = WhisperConfig.from_pretrained(model_path)
+    width = torch.finfo(getattr(torch, dtype)).bits // 8
+    weights = 12 * config.d_model**2 * (config.encoder_layers + 4 * config.decoder_layers // 3) * width
+    row = 2 * config.decoder_layers * config.max_source_positions * config.d_model * width * ROW_OVERHEAD
+    return int(max(1, min(LARGEST_BATCH, (free - weights) * SHARE_OF_FREE_MEMORY // row)))

@@ -1,0 +1,116 @@
+"""What every engine shares: one result for each window, in order, whatever goes wrong.
+
+An engine is a `SpeechModel` and a `SpeechHandler` that loads it. This module imports Beam's inference package, which
+imports torch where it is installed: only the steps that run a model may import it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import abstractmethod
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, Protocol
+
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler
+
+from transforms.records import Heard, SpeechWindow, WindowResult
+
+
+class ModelError(RuntimeError):
+    """The model cannot be loaded; the message tells the user what to do."""
+
+
+class SpeechModel(Protocol):
+    """A loaded model. Beam holds it by a weak reference, so it must be an object of a class."""
+
+    def transcribe(self, windows: Sequence[SpeechWindow]) -> list[Heard]:
+        """What was said in each window, in order, each with the language and tasks that it asks for."""
+        ...
+
+    def release_memory(self) -> None:
+        """Free what can be freed after the device ran out of memory."""
+        ...
+
+
+_models: dict[Hashable, SpeechModel] = {}
+_loading = threading.Lock()
+
+
+class SpeechHandler(ModelHandler[SpeechWindow, WindowResult, SpeechModel]):
+    """Runs a SpeechModel in Beam's RunInference on batches made upstream.
+
+    `run_inference` returns exactly one result per window, in order. When a batch fails it is halved until the windows
+    that cannot be done stand alone; those carry the error, the others are unharmed.
+    """
+
+    @abstractmethod
+    def key(self) -> Hashable:
+        """Equal for handlers whose model is the same."""
+
+    @abstractmethod
+    def load(self) -> SpeechModel:
+        """Load the model onto its device.
+
+        Raises:
+            ModelError: it cannot be had.
+        """
+
+    @abstractmethod
+    def batch_size(self) -> int:
+        """How many windows fit the device at once. Called where the model runs."""
+
+    def load_model(self) -> SpeechModel:
+        """The model, loaded once a process.
+
+        Beam's own sharing keeps only the model that was used last alive; here a process keeps what it loaded.
+        """
+        with _loading:
+            if self.key() not in _models:
+                _models[self.key()] = self.load()
+            return _models[self.key()]
+
+    def run_inference(
+        self, batch: Sequence[SpeechWindow], model: SpeechModel, inference_args: dict[str, Any] | None = None
+    ) -> Iterable[WindowResult]:
+        heard = iter(hear([window for window in batch if window.pcm], model))
+        return [
+            WindowResult(window._replace(pcm=b""), window.duration_s, next(heard) if window.pcm else None)
+            for window in batch
+        ]
+
+    def get_num_bytes(self, batch: Sequence[SpeechWindow]) -> int:
+        return sum(len(window.pcm) for window in batch)  # Beam's default pickles every batch to know
+
+    def get_metrics_namespace(self) -> str:
+        return "transcribe"
+
+
+def hear(windows: Sequence[SpeechWindow], model: SpeechModel) -> list[Heard]:
+    """One result per window, in order; an error where even a window alone fails."""
+    if not windows:
+        return []
+    try:
+        return _checked(model.transcribe(windows), windows)
+    except Exception as error:  # noqa: BLE001 - one bad window must not cost the batch
+        if is_out_of_memory(error):
+            Metrics.counter("transcribe", "out_of_memory").inc()
+            model.release_memory()
+        if len(windows) == 1:
+            media = windows[0].chunk.media
+            logging.getLogger(__name__).warning("%s: window %d failed: %s", media.id, windows[0].index, error)
+            return [Heard(texts={}, error=f"{type(error).__name__}: {error}")]
+    half = len(windows) // 2
+    return hear(windows[:half], model) + hear(windows[half:], model)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device had no memory left: torch's error of any device, known by name to need no torch here."""
+    return type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error).lower()
+
+
+def _checked(results: list[Heard], windows: Sequence[SpeechWindow]) -> list[Heard]:
+    if len(results) != len(windows):
+        raise RuntimeError(f"the model returned {len(results)} results for {len(windows)} windows")
+    return results

@@ -1,0 +1,55 @@
+"""The whisper engine: which checkpoint runs and how. The model itself is in whisper_model.py, which needs torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+from transforms.models.catalog import ModelFacts
+from transforms.models.handler import SpeechHandler, SpeechModel
+
+if TYPE_CHECKING:
+    from transforms.models.devices import Placement
+
+NO_SPEECH = 0.6  # openai/whisper's threshold
+
+
+@dataclasses.dataclass(frozen=True)
+class WhisperConfig:
+    """Which checkpoint runs, and how."""
+
+    model: ModelFacts
+    revision: str = ""
+    language: str = ""  # forced on every window; "" finds it
+    languages: tuple[str, ...] = ()  # the choice that detection has; () is all
+    device: str = "auto"  # "cuda", "cuda:1", "mps", "cpu"
+    dtype: str = "auto"  # "float32", "bfloat16", "float16"
+    batch_size: int = 0  # windows; 0 chooses by the device's memory
+    no_speech_threshold: float = NO_SPEECH
+
+
+class WhisperHandler(SpeechHandler):
+    """The ModelHandler of Whisper checkpoints."""
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def key(self) -> Hashable:
+        return self.config
+
+    def batch_size(self) -> int:
+        return self.placement().batch_size
+
+    def placement(self) -> Placement:
+        """Where the model runs on this machine. Imports torch."""
+        from transforms.models.devices import place
+
+        config = self.config
+        return place(config.model.path, config.device, config.dtype, config.batch_size)
+
+    def load(self) -> SpeechModel:
+        from transforms.models.whisper_model import WhisperModel
+
+        return WhisperModel(self.config, self.placement())

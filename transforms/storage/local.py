@@ -1,0 +1,78 @@
+"""Files on this machine or on a mount that every worker sees."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import pathlib
+import shutil
+import uuid
+from collections.abc import Iterator
+
+from transforms.storage import Entry
+
+
+class LocalStore:
+    """The `Store` of plain paths and `file://` URIs."""
+
+    def canonical(self, uri: str) -> str:
+        return os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))  # noqa: PTH100, PTH111 - lexical
+
+    def stat(self, uri: str) -> Entry | None:
+        path = self._path(uri)
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Entry(str(path), found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+
+    def list(self, folder: str) -> Iterator[Entry]:
+        for root, folders, files in os.walk(self._path(folder)):  # does not follow links to folders: no loops
+            folders.sort()
+            for name in sorted(files):
+                entry = self.stat(str(pathlib.Path(root, name)))
+                if entry is not None:
+                    yield entry
+
+    def glob(self, pattern: str) -> Iterator[Entry]:
+        for name in sorted(glob.glob(self.canonical(pattern), recursive=True)):  # noqa: PTH207 - no ** in old ones
+            entry = self.stat(name)
+            if entry is not None and not self.is_folder(name):
+                yield entry
+
+    def is_folder(self, uri: str) -> bool:
+        return self._path(uri).is_dir()
+
+    def read(self, uri: str) -> bytes:
+        return self._path(uri).read_bytes()
+
+    def put(self, uri: str, data: bytes) -> None:
+        with self._replacing(uri) as temporary:
+            temporary.write_bytes(data)
+
+    def put_file(self, uri: str, path: pathlib.Path) -> None:
+        with self._replacing(uri) as temporary:
+            shutil.copyfile(path, temporary)
+
+    def delete(self, uri: str) -> None:
+        self._path(uri).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def local_copy(self, uri: str) -> Iterator[pathlib.Path]:
+        yield self._path(uri)
+
+    def _path(self, uri: str) -> pathlib.Path:
+        return pathlib.Path(self.canonical(uri))
+
+    @contextlib.contextmanager
+    def _replacing(self, uri: str) -> Iterator[pathlib.Path]:
+        """A temporary file beside the target, renamed onto it when the block ends without an error."""
+        target = self._path(uri)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.parent / f".tmp-{uuid.uuid4().hex}"
+        try:
+            yield temporary
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,156 @@
+"""TranscribeSpeech: SpeechWindow → Transcript, DeadLetter, or MediaOutcome for a media with nothing left to do.
+
+Windows of many media share a batch. Behind the model the windows of a chunk are joined, and the chunk is committed
+to the asr layer before anything else is done with it; no committed chunk is inferred twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import RunInference
+from apache_beam.transforms.window import GlobalWindows
+
+from transforms.dead_letters import MediaError, dead_letter
+from transforms.layers import Layers
+from transforms.models.handler import SpeechHandler
+from transforms.progress import Ticker
+from transforms.records import (
+    ChunkTranscript,
+    DeadLetter,
+    MediaChunk,
+    MediaOutcome,
+    SpeechWindow,
+    Transcript,
+    WindowResult,
+)
+from transforms.transcripts import Provenance, assemble, read_transcript, window_record
+
+Joined = ChunkTranscript | DeadLetter | MediaChunk
+Told = Transcript | DeadLetter | MediaOutcome
+
+
+@dataclasses.dataclass
+class TranscribeSpeech(beam.PTransform):
+    """Infer windows in batches across media; a transcript leaves as soon as its last window is back."""
+
+    handler: SpeechHandler
+    layers: Layers
+    provenance: Provenance
+    progress: str = ""
+
+    def expand(self, windows: beam.PCollection[SpeechWindow]) -> beam.PCollection[Told]:
+        return (
+            windows
+            | "Batch" >> beam.ParDo(BatchWindows(self.handler)).with_output_types(list[SpeechWindow])
+            | "RunInference" >> RunInference(self.handler.with_no_batching())
+            | "Join" >> beam.ParDo(JoinWindows(self.progress)).with_output_types(Joined)
+            | "Commit" >> beam.FlatMap(commit, self.layers, self.provenance).with_output_types(Told)
+        )
+
+
+class BatchWindows(beam.DoFn):
+    """Full batches across media, what is left at the end of the bundle, and windows without audio on their own.
+
+    Beam's BatchElements would let a silent media wait for a batch, and its batches grow by a guess at the best size.
+    """
+
+    def __init__(self, handler: SpeechHandler) -> None:
+        self._handler = handler
+
+    def setup(self) -> None:
+        self._size = self._handler.batch_size()
+
+    def start_bundle(self) -> None:
+        self._waiting: list[SpeechWindow] = []
+
+    def process(self, window: SpeechWindow) -> Iterator[list[SpeechWindow]]:
+        if not window.pcm:
+            yield [window]
+            return
+        self._waiting.append(window)
+        if len(self._waiting) >= self._size:
+            yield self._take()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        if self._waiting:
+            yield GlobalWindows.windowed_value(self._take())
+
+    def _take(self) -> list[SpeechWindow]:
+        batch, self._waiting = self._waiting, []
+        Metrics.distribution("transcribe", "batch_fill_percent").update(round(100 * len(batch) / self._size))
+        return batch
+
+
+class JoinWindows(beam.DoFn):
+    """Holds the results of chunks in flight, text only; a chunk leaves when every one of its windows is back."""
+
+    def __init__(self, progress: str) -> None:
+        self._progress = progress
+
+    def setup(self) -> None:
+        self._ticker = Ticker(self._progress)
+
+    def start_bundle(self) -> None:
+        self._open: dict[tuple[str, int], dict[int, WindowResult]] = {}
+
+    def process(self, result: WindowResult) -> Iterator[Joined]:
+        window = result.window
+        if window.chunk.transcribed:
+            yield window.chunk
+            return
+        key = (window.chunk.media.media_id, window.chunk.chunk)
+        results = self._open.setdefault(key, {})
+        results[window.index] = result
+        self._count(result)
+        total = max((each.window.total for each in results.values() if each.window.total is not None), default=None)
+        if total is not None and len(results) >= max(total, 1):
+            del self._open[key]
+            yield join_windows([results[index] for index in sorted(results)])
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """The proof that nothing was lost: a chunk that is still open has windows missing."""
+        for results in self._open.values():
+            media = next(iter(results.values())).window.chunk.media
+            lost = dead_letter("TranscribeSpeech", media, MediaError("incomplete", f"{len(results)} came back"))
+            yield GlobalWindows.windowed_value(lost)
+
+    def _count(self, result: WindowResult) -> None:
+        if result.heard:
+            Metrics.counter("transcribe", "windows").inc()
+            Metrics.counter("transcribe", "infer_ms").inc(round(result.heard.infer_s * 1000))
+            self._ticker.tick(windows=1)
+
+
+def join_windows(results: list[WindowResult]) -> ChunkTranscript | DeadLetter:
+    """The chunk that all the results belong to, in order of index; or why it failed."""
+    last = results[-1].window
+    if last.failure:
+        return last.failure
+    heard = [result for result in results if result.heard]
+    errors = [result.heard.error for result in heard if result.heard and result.heard.error]
+    if errors and len(errors) == len(heard):
+        return dead_letter("TranscribeSpeech", last.chunk.media, MediaError("engine_failed", errors[0]))
+    assert last.audio is not None  # the last window of a chunk that did not fail always has it
+    records = tuple(
+        window_record(result.window, result.duration_s, result.heard) for result in heard if result.heard
+    )
+    return ChunkTranscript(last.chunk, last.audio, records)
+
+
+def commit(joined: Joined, layers: Layers, provenance: Provenance) -> Iterator[Told]:
+    """Commit a chunk, and pass its transcript on."""
+    if isinstance(joined, DeadLetter):
+        yield joined
+    elif isinstance(joined, MediaChunk):
+        if joined.saved:
+            yield MediaOutcome(joined.media, failed=False, fresh=False)
+        else:
+            yield read_transcript(joined, layers, provenance)
+    else:
+        layers.commit_chunk(joined)
+        yield assemble([joined], provenance)

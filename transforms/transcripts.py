@@ -1,0 +1,189 @@
+"""From what inference committed to the transcript of a media. Pure functions: the same layers, the same transcript."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from transforms.layers import Layers
+from transforms.records import (
+    AudioFacts,
+    ChunkTranscript,
+    Heard,
+    MediaChunk,
+    Problem,
+    Segment,
+    SpeechWindow,
+    Transcript,
+    WindowRecord,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """What transcripts say of how they were made."""
+
+    engine: str
+    model: str
+    translate_task_to: str = ""  # the language that the model's own translations are in; "" where it made none
+
+
+def window_record(window: SpeechWindow, duration_s: float, heard: Heard) -> WindowRecord:
+    """What is committed of one window, its segments moved to their place in the media."""
+    start = window.start_s
+    texts = {task: tuple(_moved(segment, start, heard) for segment in found) for task, found in heard.texts.items()}
+    return WindowRecord(
+        index=window.index,
+        start=round(start, 3),
+        end=round(start + duration_s, 3),
+        language=heard.language,
+        language_probability=heard.language_probability,
+        avg_logprob=heard.avg_logprob,
+        no_speech_prob=heard.no_speech_prob,
+        infer_s=round(heard.infer_s, 4),
+        texts=texts,
+        problem=_problem(window.index, heard),
+    )
+
+
+def read_transcript(chunk: MediaChunk, layers: Layers, provenance: Provenance) -> Transcript:
+    """The transcript of a media from what is committed, with the translation that is committed.
+
+    Raises:
+        LookupError: the chunk is not committed.
+    """
+    committed = layers.chunk(chunk)
+    if committed is None:
+        raise LookupError(f"{chunk.media.id}: its committed transcript is gone from {layers.output}; run again")
+    transcript = assemble([committed], provenance)
+    translated = layers.translated(chunk.media)
+    return with_texts(transcript, *translated, layers.translation_language) if translated else transcript
+
+
+def assemble(chunks: Sequence[ChunkTranscript], provenance: Provenance) -> Transcript:
+    """The transcript of the media whose chunks these are, all of them and in order."""
+    windows = [window for chunk in chunks for window in chunk.windows]
+    audio = _merged(chunks)
+    segments = in_order(segment for window in windows for segment in window.texts.get("transcribe", ()))
+    translated = in_order(segment for window in windows for segment in window.texts.get("translate", ()))
+    problems = (*audio.problems, *(window.problem for window in windows if window.problem))
+    language, probability = vote(windows)
+    target = provenance.translate_task_to
+    if target:
+        segments = with_translations(segments, translated)
+    return Transcript(
+        media=chunks[0].chunk.media,
+        audio=audio,
+        language=language,
+        language_probability=probability,
+        segments=segments,
+        status="partial" if problems else "ok" if segments else "empty",
+        coverage=_coverage(audio),
+        infer_s=round(sum(window.infer_s for window in windows), 3),
+        engine=provenance.engine,
+        model=provenance.model,
+        windows=len(windows),
+        avg_logprob=_mean(windows, "avg_logprob"),
+        no_speech_prob=_mean(windows, "no_speech_prob"),
+        translation_language=target,
+        translated_segments=translated if target else (),
+        problems=problems,
+    )
+
+
+def vote(windows: Iterable[WindowRecord]) -> tuple[str, float]:
+    """The language spoken longest and the mean probability of its windows, each weighted by its length."""
+    seconds: dict[str, float] = defaultdict(float)
+    weighted: dict[str, float] = defaultdict(float)
+    for window in windows:
+        if window.texts.get("transcribe"):
+            seconds[window.language] += window.end - window.start
+            weighted[window.language] += window.language_probability * (window.end - window.start)
+    if not seconds:
+        return "", 0.0
+    language = max(sorted(seconds), key=lambda code: round(seconds[code], 3))
+    return language, round(weighted[language] / seconds[language], 3)
+
+
+def in_order(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """The segments by time, none starting before the one before it ends."""
+    ordered: list[Segment] = []
+    for segment in sorted(segments, key=lambda each: (each.start, each.end)):
+        if ordered and segment.start < ordered[-1].end:
+            # Neighbouring windows share the pause between them, and a text left open ends with its window.
+            ordered[-1] = ordered[-1]._replace(end=max(ordered[-1].start, segment.start))
+        ordered.append(segment)
+    return tuple(ordered)
+
+
+def with_translations(segments: Sequence[Segment], translated: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Each translated segment's text put with the segment that it overlaps most, so that none is lost.
+
+    The model translates a window anew, with segments of its own, which need not match the transcribed ones.
+    """
+    if not segments:
+        return ()
+    texts: list[list[str]] = [[] for _ in segments]
+    for each in translated:
+        overlaps = [min(each.end, other.end) - max(each.start, other.start) for other in segments]
+        texts[overlaps.index(max(overlaps))].append(each.text)
+    return tuple(
+        segment._replace(translation=" ".join(found) or None) for segment, found in zip(segments, texts, strict=True)
+    )
+
+
+def with_texts(transcript: Transcript, texts: Sequence[str | None], error: str, target: str) -> Transcript:
+    """The transcript with a translated text for each segment, and a problem for each that has none."""
+    pairs = list(zip(transcript.segments, texts, strict=True))
+    missing = [number for number, text in enumerate(texts, 1) if text is None]
+    problems = tuple(Problem(f"cue {number}", "translation_failed", error) for number in missing)
+    return transcript._replace(
+        segments=tuple(segment._replace(translation=text) for segment, text in pairs),
+        translated_segments=tuple(segment._replace(text=text, language=target) for segment, text in pairs if text),
+        translation_language=target,
+        problems=transcript.problems + problems,
+        status="partial" if problems else transcript.status,
+        complete=not problems,
+    )
+
+
+def _moved(segment: Segment, offset_s: float, heard: Heard) -> Segment:
+    return segment._replace(
+        start=round(segment.start + offset_s, 3),
+        end=round(segment.end + offset_s, 3),
+        avg_logprob=heard.avg_logprob,
+        no_speech_prob=heard.no_speech_prob,
+    )
+
+
+def _problem(index: int, heard: Heard) -> Problem | None:
+    if heard.error:
+        return Problem(f"window {index}", "engine_failed", heard.error)
+    if heard.truncated:
+        return Problem(f"window {index}", "token_limit", "the text ran into the model's limit; its end is missing")
+    return None
+
+
+def _merged(chunks: Sequence[ChunkTranscript]) -> AudioFacts:
+    """The facts about the whole audio, from those of its chunks."""
+    facts = [chunk.audio for chunk in chunks]
+    return facts[0]._replace(
+        duration_s=round(sum(fact.duration_s for fact in facts), 3),
+        speech_s=round(sum(fact.speech_s for fact in facts), 3),
+        decode_s=round(sum(fact.decode_s for fact in facts), 3),
+        problems=tuple(problem for fact in facts for problem in fact.problems),
+    )
+
+
+def _coverage(audio: AudioFacts) -> float:
+    if not audio.problems or not audio.declared_s:
+        return 1.0
+    return round(min(1.0, audio.duration_s / audio.declared_s), 3)
+
+
+def _mean(windows: Sequence[WindowRecord], field: str) -> float | None:
+    """The mean of a figure over the windows, weighted by their length."""
+    known = [(getattr(w, field), w.end - w.start) for w in windows if getattr(w, field) is not None]
+    total = sum(seconds for _, seconds in known)
+    return round(sum(value * seconds for value, seconds in known) / total, 3) if total else None

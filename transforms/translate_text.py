@@ -1,0 +1,114 @@
+"""TranslateText: Transcript → Transcript with a translation. Dead letters and media with nothing left pass through.
+
+The model's own translations came with the transcript. An LLM's are asked for here, several media at once, and are
+committed to the translation layer; transcripts leave in the order in which they are finished.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindows
+
+from transforms.layers import Layers
+from transforms.models.openai_translator import OpenAIConfig, OpenAITranslator
+from transforms.records import DeadLetter, MediaOutcome, Transcript
+from transforms.transcripts import with_texts
+
+Told = Transcript | DeadLetter | MediaOutcome
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslateConfig:
+    """Who translates, if anybody still has to."""
+
+    openai: OpenAIConfig | None = None
+    concurrency: int = 8  # media at once
+
+
+@dataclasses.dataclass
+class TranslateText(beam.PTransform):
+    """Translate transcripts that are not in the target language yet."""
+
+    layers: Layers
+    config: TranslateConfig
+
+    def expand(self, told: beam.PCollection[Told]) -> beam.PCollection[Told]:
+        if self.config.openai is None:
+            return told
+        return told | "Translate" >> beam.ParDo(TranslateAhead(self.layers, self.config)).with_output_types(Told)
+
+
+class TranslateAhead(beam.DoFn):
+    """A pool of threads behind the transcripts: requests wait for the server, not for one another."""
+
+    def __init__(self, layers: Layers, config: TranslateConfig) -> None:
+        assert config.openai is not None
+        self._layers, self._config = layers, config
+        self._translator = OpenAITranslator(config.openai)
+
+    def setup(self) -> None:
+        self._pool = concurrent.futures.ThreadPoolExecutor(self._config.concurrency)
+
+    def start_bundle(self) -> None:
+        self._flying: set[concurrent.futures.Future[Transcript]] = set()
+
+    def process(self, told: Told) -> Iterator[Told]:
+        if not isinstance(told, Transcript):
+            yield told
+            return
+        self._flying.add(self._pool.submit(translate, told, self._translator, self._layers, self._config))
+        if len(self._flying) >= 2 * self._config.concurrency:
+            concurrent.futures.wait(self._flying, return_when=concurrent.futures.FIRST_COMPLETED)
+        yield from map(_counted, self._landed())
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for future in concurrent.futures.as_completed(self._flying):
+            yield GlobalWindows.windowed_value(_counted(future.result()))
+
+    def teardown(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _landed(self) -> list[Transcript]:
+        landed = {future for future in self._flying if future.done()}
+        self._flying -= landed
+        return [future.result() for future in landed]
+
+
+def translate(
+    transcript: Transcript, translator: OpenAITranslator, layers: Layers, config: TranslateConfig
+) -> Transcript:
+    """The transcript with its translation, which is committed: the translator is asked for what the layer lacks.
+
+    A cue that could not be translated is a problem of the transcript, and a later run asks for it again.
+    """
+    assert config.openai is not None
+    target, segments = config.openai.target, transcript.segments
+    texts, error = layers.translated(transcript.media) or ([None] * len(segments), "")
+    if len(texts) != len(segments):
+        texts = [None] * len(segments)
+    missing = [number for number, text in enumerate(texts) if text is None]
+    if missing:
+        foreign = [number for number in missing if segments[number].language != target]
+        found, error = translator.translate([segments[number].text for number in foreign], transcript.language)
+        answers = dict(zip(foreign, found, strict=True))
+        texts = [
+            answers.get(number) if number in answers else text if text is not None else segments[number].text
+            for number, text in enumerate(texts)
+        ]
+        layers.commit_translation(transcript.media, texts, error)
+    return with_texts(transcript, texts, error, target)
+
+
+def _counted(transcript: Transcript) -> Transcript:
+    """Counted in the bundle's own thread: Beam's counters do not reach a thread of ours."""
+    Metrics.counter("translate", "media").inc()
+    Metrics.counter("translate", "cues").inc(len(transcript.segments))
+    failed = sum(problem.code == "translation_failed" for problem in transcript.problems)
+    Metrics.counter("translate", "cues_failed").inc(failed)
+    return transcript

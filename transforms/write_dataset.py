@@ -1,0 +1,160 @@
+"""WriteDataset: MediaOutcome of every media → the Parquet dataset and summary.json, read from the layers.
+
+    transcripts/00000-of-00001.parquet   one row a media
+    segments/00000-of-00001.parquet      one row a segment
+    dead_letters/00000-of-00001.parquet  one row a media that could not be done
+    summary.json
+
+A media's shard is a hash of its id, and rows are sorted inside a shard: the same layers give the same bytes. Only
+the rows of one row group are held at a time. Shards of an earlier run with another count are removed at the end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import pathlib
+import tempfile
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.dataset_schema import (
+    DEAD_LETTERS,
+    SEGMENTS,
+    TRANSCRIPTS,
+    dead_letter_row,
+    segment_rows,
+    transcript_row,
+)
+from transforms.layers import Layers, json_bytes
+from transforms.records import MediaChunk, MediaOutcome
+from transforms.storage import join, store_for
+from transforms.summary import MergeSummaries, Summary, merge, of_dead_letter, of_transcript, to_json
+from transforms.transcripts import Provenance, read_transcript
+
+TABLES = {"transcripts": TRANSCRIPTS, "segments": SEGMENTS, "dead_letters": DEAD_LETTERS}
+ROW_GROUP = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetConfig:
+    """The shape of the dataset, and what the summary says of the run."""
+
+    num_shards: int = 1
+    about: tuple[tuple[str, Any], ...] = ()  # goes into summary.json as it is
+    started_at: float = 0.0  # seconds since 1970
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_shards <= 99_999:
+            raise ValueError(f"num_shards is {self.num_shards}: choose from 1 to 99999")
+
+
+@dataclasses.dataclass
+class WriteDataset(beam.PTransform):
+    """Write the shards, then, when all are there, what speaks of the whole. Gives the summary."""
+
+    layers: Layers
+    provenance: Provenance
+    config: DatasetConfig
+
+    def expand(self, outcomes: beam.PCollection[MediaOutcome]) -> beam.PCollection[dict[str, Any]]:
+        shards = self.config.num_shards
+        return (
+            outcomes
+            | "KeyByShard" >> beam.Map(keyed_by_shard, shards).with_output_types(tuple[int, MediaOutcome])
+            | "Shards" >> beam.GroupByKey()
+            | "WriteShard" >> beam.Map(write_shard, self.layers, self.provenance, shards)
+            | "AddUp" >> beam.CombineGlobally(MergeSummaries())
+            | "Publish" >> beam.Map(publish, self.layers.output, self.config)
+        )
+
+
+def keyed_by_shard(outcome: MediaOutcome, shards: int) -> tuple[int, MediaOutcome]:
+    return int(outcome.media.media_id[:8], 16) % shards, outcome
+
+
+def write_shard(
+    keyed: tuple[int, Iterable[MediaOutcome]], layers: Layers, provenance: Provenance, shards: int
+) -> Summary:
+    """Write the three tables of one shard, rows by id, and return its figures."""
+    shard, outcomes = keyed
+    summary: Summary = Summary()
+    with ShardWriter(layers.output, shard, shards) as writer:
+        for outcome in sorted(outcomes, key=lambda each: (each.media.id, each.media.media_id)):
+            letter = layers.dead(outcome.media) if outcome.failed else None
+            if letter:
+                writer.add("dead_letters", [dead_letter_row(letter)])
+                summary = merge(summary, of_dead_letter(letter, outcome))
+            else:
+                transcript = read_transcript(MediaChunk(outcome.media), layers, provenance)
+                writer.add("transcripts", [transcript_row(transcript)])
+                writer.add("segments", segment_rows(transcript))
+                summary = merge(summary, of_transcript(transcript, outcome))
+    summary["_shards", str(shard)] = 1
+    return summary
+
+
+def publish(summary: Summary, output: str, config: DatasetConfig) -> dict[str, Any]:
+    """Fill the shards that got no media, remove those of earlier runs, and write summary.json."""
+    written = {int(path[1]) for path in summary if path[0] == "_shards"}
+    for shard in set(range(config.num_shards)) - written:
+        with ShardWriter(output, shard, config.num_shards):
+            pass
+    expected = {
+        shard_uri(output, table, shard, config.num_shards)
+        for table, shard in itertools.product(TABLES, range(config.num_shards))
+    }
+    store = store_for(output)
+    for table in TABLES:
+        for entry in store.list(join(output, table)):
+            if entry.uri.endswith(".parquet") and entry.uri not in expected:
+                store.delete(entry.uri)
+    figures = Summary({path: value for path, value in summary.items() if path[0] != "_shards"})
+    content = to_json(figures, time.time() - config.started_at, dict(config.about))
+    store.put(join(output, "summary.json"), json_bytes(content, indent=1))
+    return content
+
+
+def shard_uri(output: str, table: str, shard: int, shards: int) -> str:
+    return join(store_for(output).canonical(output), table, f"{shard:05}-of-{shards:05}.parquet")
+
+
+class ShardWriter:
+    """Writes one shard of each table to local files, and puts them in place when the block ends without an error."""
+
+    def __init__(self, output: str, shard: int, shards: int) -> None:
+        self._target = {table: shard_uri(output, table, shard, shards) for table in TABLES}
+        self._rows: dict[str, list[dict[str, Any]]] = {table: [] for table in TABLES}
+        self._folder = tempfile.TemporaryDirectory(prefix="beam-pipeline-")
+        self._files = {table: pathlib.Path(self._folder.name, f"{table}.parquet") for table in TABLES}
+        self._writers = {
+            table: pq.ParquetWriter(self._files[table], schema, compression="zstd")
+            for table, schema in TABLES.items()
+        }
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def add(self, table: str, rows: list[dict[str, Any]]) -> None:
+        self._rows[table] += rows
+        if len(self._rows[table]) >= ROW_GROUP:
+            self._flush(table)
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        with self._folder:
+            for table in TABLES:
+                self._flush(table)
+                self._writers[table].close()
+                if kind is None:
+                    store_for(self._target[table]).put_file(self._target[table], self._files[table])
+
+    def _flush(self, table: str) -> None:
+        rows, self._rows[table] = self._rows[table], []
+        if rows:
+            self._writers[table].write_table(pa.Table.from_pylist(rows, TABLES[table]))
