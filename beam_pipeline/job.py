@@ -115,7 +115,9 @@ def _check_languages(flags: argparse.Namespace, model: ModelFacts) -> None:
         raise ValueError(f"--language {flags.language} is not among --languages {' '.join(flags.languages)}")
     unknown = [code for code in asked if code not in known_languages(model)] if asked else []
     if unknown:
-        raise ValueError(f"the model {model.name} does not know the language {unknown[0]!r}; codes are such as hi, en")
+        raise ValueError(
+            f"the model {model.name} does not know the language {unknown[0]!r}; codes are such as hi, en"
+        )
 
 
 def _decode(flags: argparse.Namespace, model: ModelFacts, tasks: tuple[str, ...]) -> DecodeConfig:

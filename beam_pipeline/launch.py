@@ -62,7 +62,9 @@ def check(job: Job) -> None:
     try:
         ffmpeg.ffmpeg_version()
     except (RuntimeError, OSError) as error:
-        raise ValueError(f"no ffmpeg: install it, or `pip install imageio-ffmpeg`, which ships one ({error})") from error
+        raise ValueError(
+            f"no ffmpeg: install it, or `pip install imageio-ffmpeg`, which ships one ({error})"
+        ) from error
 
 
 def dry_run(job: Job) -> int:
@@ -74,7 +76,9 @@ def dry_run(job: Job) -> int:
         todo = f"failed: {chunk.failure.code}" if chunk.failure else todo
         counts[todo] = counts.get(todo, 0) + 1
         print(f"{todo:12}  {chunk.media.id}  ({chunk.media.size_bytes / 1e6:.1f} MB)")
-    print(", ".join(f"{number} to {todo}" if " " not in todo else f"{number} {todo}" for todo, number in counts.items()))
+    print(
+        ", ".join(f"{number} to {todo}" if " " not in todo else f"{number} {todo}" for todo, number in counts.items())
+    )
     return DONE
 
 
@@ -97,7 +101,7 @@ def run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
     except KeyboardInterrupt:
         code = STOPPED
         log.error("stopped. Run the same command again: it goes on where it was")
-    except Exception as error:  # noqa: BLE001 - the last boundary: the user gets the cause, not Beam's stack
+    except Exception as error:
         log.debug("the run failed", exc_info=error)
         log.error("the run failed: %s", cause(error))
     _end_record(job, record, code, result if code in (DONE, DEAD_LETTERS) else None)

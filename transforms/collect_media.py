@@ -22,10 +22,11 @@ from transforms.dead_letters import MediaError, attempt, dead_letter
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Entry, Store, join, store_for
 
-MEDIA_SUFFIXES = frozenset(
-    ".3gp .aac .ac3 .aif .aiff .amr .asf .avi .caf .flac .flv .m2ts .m4a .m4b .m4v .mka .mkv .mov .mp2 .mp3 .mp4 "
-    ".mpeg .mpg .mts .oga .ogg .ogv .opus .ts .vob .wav .webm .wma .wmv".split()
-)
+AUDIO_SUFFIXES = {".aac", ".ac3", ".aif", ".aiff", ".amr", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mp2", ".mp3"}
+AUDIO_SUFFIXES |= {".oga", ".ogg", ".opus", ".wav", ".wma"}
+VIDEO_SUFFIXES = {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"}
+VIDEO_SUFFIXES |= {".ogv", ".ts", ".vob", ".webm", ".wmv"}
+MEDIA_SUFFIXES = frozenset(AUDIO_SUFFIXES | VIDEO_SUFFIXES)
 MANIFEST_SUFFIXES = frozenset([".txt", ".csv", ".jsonl", ".parquet"])
 PATH_COLUMNS = ("path", "uri", "url", "file")
 NAME_BYTES = 150  # of a folder or file name; file systems take 255, and suffixes follow

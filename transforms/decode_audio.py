@@ -40,7 +40,7 @@ WHOLE = 0.98  # decoded over declared length below which audio is missing; conta
 class DecodeConfig:
     """How media are decoded."""
 
-    windows: WindowConfig = WindowConfig()
+    windows: WindowConfig = dataclasses.field(default_factory=WindowConfig)
     tasks: tuple[str, ...] = ("transcribe",)
     decode_ahead: int = 2  # decoders at once; one core decodes about 500 hours an hour
     audio_track: str = ""  # number from 0, or language as the container tags it ("hin"); "" is the first
@@ -161,17 +161,17 @@ def decode(
     with store.local_copy(chunk.media.uri) as path:
         _check_readable(path, chunk.media.size_bytes)
         with ffmpeg.Decoder(path, config.audio_track, config.decode_timeout_s) as decoder:
-            meter, held, index = Meter(config.max_media_hours), None, 0
+            meter, held, number = Meter(config.max_media_hours), None, 0
             for window in _cut(decoder, meter, config.windows):
                 if stopped():
                     return
                 if held:
                     yield held
-                held = SpeechWindow(chunk, index, window.start_sample, window.pcm, config.tasks)
-                index += 1
+                held = SpeechWindow(chunk, number, window.start_sample, window.pcm, config.tasks)
+                number += 1
             audio = _facts(decoder, meter, time.monotonic() - started)
     last = held or SpeechWindow(chunk, 0, 0, b"", config.tasks)
-    yield last._replace(total=index, audio=audio)
+    yield last._replace(total=number, audio=audio)
 
 
 @dataclasses.dataclass
@@ -223,7 +223,7 @@ def _facts(decoder: ffmpeg.Decoder, meter: Meter, decode_s: float) -> AudioFacts
         raise decoder.failure() if not ended_well else MediaError("no_samples", log)
     source, duration_s = decoder.source(), meter.samples / SAMPLE_RATE_HZ
     # The container's length is that of its longest track: with video, audio may honestly be shorter.
-    declared_s = source.declared_s if ended_well and not source.has_video or not ended_well else None
+    declared_s = source.declared_s if (ended_well and not source.has_video) or not ended_well else None
     problems: tuple[Problem, ...] = ()
     if not ended_well or (declared_s and duration_s < WHOLE * declared_s - 1):
         claimed = f" of {declared_s:.1f}" if declared_s else ""

@@ -81,7 +81,7 @@ class SpeechWindow(NamedTuple):
     """
 
     chunk: MediaChunk
-    index: int
+    number: int  # from 0, within the chunk
     start_sample: int  # from the start of the media
     pcm: bytes
     tasks: tuple[str, ...] = ("transcribe",)
@@ -147,7 +147,7 @@ class ChunkTranscript(NamedTuple):
 class WindowRecord(NamedTuple):
     """One window as it is committed: times from the start of the media."""
 
-    index: int
+    number: int
     start: float
     end: float
     language: str

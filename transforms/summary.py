@@ -76,7 +76,7 @@ def of_transcript(transcript: Transcript, outcome: MediaOutcome) -> Summary:
     if outcome.fresh:
         figures["this_run", "media"] = 1
         figures["this_run", "audio_sec"] = audio.duration_s
-    return Counter(figures)  # type: ignore[arg-type]  # sums of seconds are floats
+    return Counter(figures)
 
 
 def of_dead_letter(letter: DeadLetter, outcome: MediaOutcome) -> Summary:

@@ -105,12 +105,12 @@ class JoinWindows(beam.DoFn):
             return
         key = (window.chunk.media.media_id, window.chunk.chunk)
         results = self._open.setdefault(key, {})
-        results[window.index] = result
+        results[window.number] = result
         self._count(result)
         total = max((each.window.total for each in results.values() if each.window.total is not None), default=None)
         if total is not None and len(results) >= max(total, 1):
             del self._open[key]
-            yield join_windows([results[index] for index in sorted(results)])
+            yield join_windows([results[number] for number in sorted(results)])
 
     def finish_bundle(self) -> Iterator[Any]:
         """The proof that nothing was lost: a chunk that is still open has windows missing."""
@@ -136,9 +136,7 @@ def join_windows(results: list[WindowResult]) -> ChunkTranscript | DeadLetter:
     if errors and len(errors) == len(heard):
         return dead_letter("TranscribeSpeech", last.chunk.media, MediaError("engine_failed", errors[0]))
     assert last.audio is not None  # the last window of a chunk that did not fail always has it
-    records = tuple(
-        window_record(result.window, result.duration_s, result.heard) for result in heard if result.heard
-    )
+    records = tuple(window_record(result.window, result.duration_s, result.heard) for result in heard if result.heard)
     return ChunkTranscript(last.chunk, last.audio, records)
 
 

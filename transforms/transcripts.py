@@ -1,4 +1,4 @@
-"""From what inference committed to the transcript of a media. Pure functions: the same layers, the same transcript."""
+"""From what inference committed to the transcript of a media: the same layers give the same transcript."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def window_record(window: SpeechWindow, duration_s: float, heard: Heard) -> Wind
     start = window.start_s
     texts = {task: tuple(_moved(segment, start, heard) for segment in found) for task, found in heard.texts.items()}
     return WindowRecord(
-        index=window.index,
+        number=window.number,
         start=round(start, 3),
         end=round(start + duration_s, 3),
         language=heard.language,
@@ -43,7 +43,7 @@ def window_record(window: SpeechWindow, duration_s: float, heard: Heard) -> Wind
         no_speech_prob=heard.no_speech_prob,
         infer_s=round(heard.infer_s, 4),
         texts=texts,
-        problem=_problem(window.index, heard),
+        problem=_problem(window.number, heard),
     )
 
 
@@ -157,11 +157,11 @@ def _moved(segment: Segment, offset_s: float, heard: Heard) -> Segment:
     )
 
 
-def _problem(index: int, heard: Heard) -> Problem | None:
+def _problem(number: int, heard: Heard) -> Problem | None:
     if heard.error:
-        return Problem(f"window {index}", "engine_failed", heard.error)
+        return Problem(f"window {number}", "engine_failed", heard.error)
     if heard.truncated:
-        return Problem(f"window {index}", "token_limit", "the text ran into the model's limit; its end is missing")
+        return Problem(f"window {number}", "token_limit", "the text ran into the model's limit; its end is missing")
     return None
 
 

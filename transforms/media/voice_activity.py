@@ -38,7 +38,7 @@ class VoiceActivity:
 
     def __init__(self) -> None:
         self._h, self._c = np.zeros(STATE, np.float32), np.zeros(STATE, np.float32)
-        self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
+        self._context: np.ndarray = np.zeros(CONTEXT_SAMPLES, np.float32)
 
     def probabilities(self, pcm: bytes) -> np.ndarray:
         """float32[n_frames], rounded to 3 decimals: n_frames = samples / 512, the last frame padded with zeros.

@@ -99,7 +99,7 @@ def hear(windows: Sequence[SpeechWindow], model: SpeechModel) -> list[Heard]:
             model.release_memory()
         if len(windows) == 1:
             media = windows[0].chunk.media
-            logging.getLogger(__name__).warning("%s: window %d failed: %s", media.id, windows[0].index, error)
+            logging.getLogger(__name__).warning("%s: window %d failed: %s", media.id, windows[0].number, error)
             return [Heard(texts={}, error=f"{type(error).__name__}: {error}")]
     half = len(windows) // 2
     return hear(windows[:half], model) + hear(windows[half:], model)

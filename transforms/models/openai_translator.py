@@ -17,8 +17,8 @@ from typing import Any
 KEY_VARIABLE = "OPENAI_API_KEY"
 PROMPT_VERSION = 1  # part of the layer's fingerprint: raise it when the prompt changes
 PROMPT = (
-    "You translate subtitles from {source} to {target}. The user sends JSON: {{\"cues\": [{{\"id\": 1, \"text\": "
-    "\"…\"}}, …]}}, in order of time. Answer with JSON of the same form and nothing else: every id once, each with the "
+    'You translate subtitles from {source} to {target}. The user sends JSON: {{"cues": [{{"id": 1, "text": '
+    '"…"}}, …]}}, in order of time. Answer with JSON of the same form and nothing else: every id once, each with the '
     "translation of its own text alone. Keep names and numbers. Never merge, split, drop or add cues."
 )
 

@@ -53,10 +53,9 @@ class WhisperModel:
         started = time.monotonic()
         disable_progress_bar()  # a worker's output is a log
         try:
-            loading = {"revision": config.revision} if config.revision else {}
-            path = config.model.path
-            self._processor = WhisperProcessor.from_pretrained(path, **loading)
-            model = WhisperForConditionalGeneration.from_pretrained(path, dtype=self._dtype, **loading)
+            path, revision = config.model.path, config.revision or "main"
+            self._processor = WhisperProcessor.from_pretrained(path, revision=revision)
+            model: Any = WhisperForConditionalGeneration.from_pretrained(path, revision=revision, dtype=self._dtype)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot load the model {config.model.name}: {error}") from error
         self._model = model.to(self._device).eval()
@@ -118,9 +117,7 @@ class WhisperModel:
         probability = [1.0 if known else best for known, best in zip(forced, likely.amax(-1).tolist(), strict=True)]
         return [known or best for known, best in zip(forced, found, strict=True)], probability, no_speech
 
-    def _decode(
-        self, encoded: torch.Tensor, rows: Sequence[Row], windows: Sequence[SpeechWindow]
-    ) -> list[Decoded]:
+    def _decode(self, encoded: torch.Tensor, rows: Sequence[Row], windows: Sequence[SpeechWindow]) -> list[Decoded]:
         """The text of each row, decoded greedily with timestamps."""
         prompts = torch.tensor([self._ids.prompt(row.language, row.task) for row in rows], device=self._device)
         width = prompts.shape[1]
@@ -130,7 +127,7 @@ class WhisperModel:
         states = encoded[[row.window for row in rows]]
         # Whisper's own generate takes one task for the whole batch and encodes again for each call; the loop
         # that it builds on takes a prompt for each row.
-        tokens = GenerationMixin.generate(
+        tokens: Any = GenerationMixin.generate(
             self._model,
             encoder_outputs=BaseModelOutput(states),
             attention_mask=torch.ones(states.shape[:2], device=self._device),

@@ -1,0 +1,83 @@
+"""Fixtures that many tests share: real audio, the real demo model, the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import wave
+
+import numpy as np
+import pytest
+
+from transforms.decode_audio import DecodeConfig, decode
+from transforms.media.windows import WindowConfig
+from transforms.models.catalog import describe
+from transforms.models.whisper import WhisperConfig, WhisperHandler
+from transforms.records import MediaChunk, MediaFile, SpeechWindow
+
+ROOT = pathlib.Path(__file__).parent.parent
+SAMPLES = ROOT / "examples" / "media"
+TRUTH = json.loads((SAMPLES / "truth.json").read_text())
+
+
+def media_of(path: pathlib.Path, **fields: object) -> MediaFile:
+    """The record of a local file, as CollectMedia would list it."""
+    size = path.stat().st_size if path.exists() else 0
+    return MediaFile(path.name, path.name, str(path), "v1", size, name=path.stem)._replace(**fields)
+
+
+def write_wav(path: pathlib.Path, samples: np.ndarray, rate_hz: int = 16_000) -> pathlib.Path:
+    """An int16 mono wav file."""
+    with wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, rate_hz, len(samples), "NONE", ""))
+        out.writeframes(samples.astype("<i2").tobytes())
+    return path
+
+
+def windows_of(name: str, tasks: tuple[str, ...] = ("transcribe",)) -> list[SpeechWindow]:
+    """The windows of one of the sample media, as the demo model takes them."""
+    config = DecodeConfig(WindowConfig(max_window_s=describe("demo").longest_window_s), tasks)
+    return list(decode(MediaChunk(media_of(SAMPLES / name)), config))
+
+
+def demo_handler(**settings: object) -> WhisperHandler:
+    return WhisperHandler(WhisperConfig(describe("demo"), device="cpu", **settings))
+
+
+@pytest.fixture(scope="session")
+def demo_model():
+    """The demo model, loaded once."""
+    return demo_handler().load_model()
+
+
+@pytest.fixture
+def cli(tmp_path):
+    """Runs the command line in a process of its own and returns it with its output."""
+
+    def run(*words: object, env: dict[str, str] | None = None, timeout: float = 300) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "beam_pipeline", *map(str, words)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(env or {})}
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=timeout
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def sample_run(tmp_path_factory):
+    """The output folder of one run over all sample media, with translation by the model itself."""
+    output = tmp_path_factory.mktemp("sample_run") / "out"
+    command = [sys.executable, "-m", "beam_pipeline", "--input", str(SAMPLES), "--output", str(output)]
+    done = subprocess.run(
+        [*command, "--model", "demo", "--translate_to", "en"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return output
