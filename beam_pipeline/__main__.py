@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         job = make_job(flags)
         if flags.dry_run:
             return launch.dry_run(job)
-        launch.check(job)
+        launch.check(job, launch.is_local(flags))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return launch.USAGE
@@ -38,8 +38,8 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     for name in ("beam_pipeline", "transforms", "runners"):
         logging.getLogger(name).setLevel(level)
-    if level == "DEBUG":
-        logging.getLogger("apache_beam").setLevel(logging.INFO)
+    # A failing step's stack reaches the user as one message; Beam would log it once a layer.
+    logging.getLogger("apache_beam").setLevel(logging.INFO if level == "DEBUG" else logging.CRITICAL)
 
 
 if __name__ == "__main__":

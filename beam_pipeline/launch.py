@@ -36,15 +36,15 @@ from transforms.storage import join, store_for
 
 DONE, FAILED, USAGE, DEAD_LETTERS, STOPPED = 0, 1, 2, 3, 130
 PACKAGES = (
-    "beam-pipeline", "apache-beam", "transformers", "torch", "onnxruntime", "silero-vad", "pyarrow", "numpy", "openai",
+    "beam-pipeline", "apache-beam", "transformers", "torch", "onnxruntime", "silero-vad", "pyarrow", "numpy",
 )  # fmt: skip
 KNOWN_ERRORS = ("ModelError", "StorageError", "LookupError", "PermissionError", "OSError")  # their message is enough
 
 log = logging.getLogger("beam_pipeline")
 
 
-def check(job: Job) -> None:
-    """Find what cannot work before any work is done.
+def check(job: Job, local: bool) -> None:
+    """Find what cannot work before any work is done; `local` where the model runs on this machine.
 
     Raises:
         ValueError: with what to do about it.
@@ -65,6 +65,12 @@ def check(job: Job) -> None:
         raise ValueError(
             f"no ffmpeg: install it, or `pip install imageio-ffmpeg`, which ships one ({error})"
         ) from error
+    if local and isinstance(job.handler, WhisperHandler):
+        log.info("model %s on %s", job.model.name, job.handler.placement())
+
+
+def is_local(flags: argparse.Namespace) -> bool:
+    return flags.runner in direct.NAMES
 
 
 def dry_run(job: Job) -> int:
@@ -76,17 +82,17 @@ def dry_run(job: Job) -> int:
         todo = f"failed: {chunk.failure.code}" if chunk.failure else todo
         counts[todo] = counts.get(todo, 0) + 1
         print(f"{todo:12}  {chunk.media.id}  ({chunk.media.size_bytes / 1e6:.1f} MB)")
-    print(
-        ", ".join(f"{number} to {todo}" if " " not in todo else f"{number} {todo}" for todo, number in counts.items())
-    )
+    print(", ".join(f"{number} {todo}" for todo, number in counts.items()))
     return DONE
 
 
 def run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
     """Run the job to its end and return the exit code."""
     options = PipelineOptions([f"--runner={flags.runner}", *beam_flags])
-    local = flags.runner in direct.NAMES
-    _announce(job, local)
+    local = is_local(flags)
+    if job.model.is_demo:
+        log.warning(DEMO_NOTICE)
+    log.info("output %s", job.output)
     record = _start_record(job, flags, beam_flags)
     _exit_on_sigterm()
     code = FAILED
@@ -121,25 +127,18 @@ def cause(error: BaseException) -> str:
 
     Of the errors that tell the user what to do, the message alone; of others the last lines of the trace too.
     """
-    text = str(error) or type(error).__name__
-    found = re.findall(r"^(?:[\w.]*\.)?(\w*Error)\b:? ?(.*)$", text, re.MULTILINE)
-    for name, message in reversed(found):
+    text = re.sub(r" \[while running .*", "", str(error)).strip()
+    if type(error).__name__ in KNOWN_ERRORS:
+        return text
+    for name, message in reversed(re.findall(r"^(?:[\w.]*\.)?(\w*Error): (.*)$", text, re.MULTILINE)):
         if name in KNOWN_ERRORS:
-            return re.sub(r" \[while running .*", "", message)
-    return "\n".join(text.strip().splitlines()[-8:])
+            return message
+    return "\n".join([type(error).__name__, *text.splitlines()[-8:]])
 
 
 def _listed(job: Job) -> Iterator[MediaFile | DeadLetter]:
     for value in job.inputs:
         yield from list_input(value)
-
-
-def _announce(job: Job, local: bool) -> None:
-    if job.model.is_demo:
-        log.warning(DEMO_NOTICE)
-    if local and isinstance(job.handler, WhisperHandler):
-        log.info("model %s on %s", job.model.name, job.handler.placement())
-    log.info("output %s", job.output)
 
 
 def _finish(job: Job) -> int:

@@ -28,6 +28,14 @@ EPILOG = (
 )
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows a default where there is one to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        empty = action.default in (None, "", False, argparse.SUPPRESS) or action.default == [] or action.required
+        return action.help if empty else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """Answers a flag that it does not know with the nearest that it does."""
 
@@ -40,10 +48,11 @@ def parser() -> Parser:
     """The parser of all flags of ours."""
     made = Parser(
         prog="python -m beam_pipeline",
+        usage="python -m beam_pipeline --input MEDIA [MEDIA ...] --output FOLDER [flags]",
         description=DESCRIPTION,
         epilog=EPILOG,
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     for add in (_add_input, _add_plan, _add_decode, _add_transcribe, _add_translate, _add_output, _add_running):
         add(made)

@@ -32,7 +32,7 @@ TIMESTAMPS = tuple(f"<|{step * TIMESTAMP_STEP_S:.2f}|>" for step in range(1_501)
 def make_processor() -> WhisperProcessor:
     """Return Whisper's feature extractor with a tokenizer trained on the training sentences.
 
-    Text tokens come first, so an id below `text_size` is text. The result is the same each time.
+    Text tokens come first, so an id below `<|endoftext|>` is text. The result is the same each time.
     """
     trained = ByteLevelBPETokenizer()
     texts = sorted({f" {text}" for text in sentences.all_sentences()})
@@ -50,6 +50,7 @@ def make_processor() -> WhisperProcessor:
     return WhisperProcessor(WhisperFeatureExtractor(feature_size=80), tokenizer)
 
 
-def text_size() -> int:
-    """Return how many tokens are text: ids 0 to this, exclusive."""
-    return int(make_processor().tokenizer.eos_token_id)
+@functools.cache
+def letters() -> tuple[str, ...]:
+    """Return every character of the training sentences, the labels of the CTC loss."""
+    return tuple(sorted({" "}.union(*sentences.all_sentences())))

@@ -68,7 +68,7 @@ class Batch:
     labels: Tensor
     """int64[batch, n_tokens], the next token, or −100 where it is not learned."""
     spoken: Tensor
-    """int64[batch, n_spoken], text tokens in the language spoken, padded with 0."""
+    """int64[batch, n_spoken], characters in the language spoken, padded with 0."""
     spoken_lengths: Tensor
     states: Tensor
     """int64[batch], encoder states that hold audio."""
@@ -239,6 +239,7 @@ class Targets:
 
     def __init__(self) -> None:
         self.tokenizer = vocabulary.make_processor().tokenizer
+        self.letters = {letter: number for number, letter in enumerate(vocabulary.letters())}
         self.cache: dict[str, list[int]] = {}
 
     def token(self, name: str) -> int:
@@ -285,8 +286,9 @@ class Targets:
         return body
 
     def spoken(self, window: Window) -> list[int]:
-        """Return the text tokens as spoken, for the loss on the encoder's states."""
-        return [token for placed in window.placed for token in self.text(placed.utterance.text)]
+        """Return the characters as spoken, numbered, for the loss on the encoder's states."""
+        text = "".join(f" {placed.utterance.text}" for placed in window.placed)
+        return [self.letters[letter] for letter in text]
 
 
 class Batches(Dataset[Batch]):

@@ -120,13 +120,14 @@ class Decoder:
 
     def failure(self) -> MediaError:
         """Why there is no audio at all, from ffmpeg's log."""
-        return MediaError(failure_code(self.log_tail(), self._explicit_track), self.log_tail())
+        log = self._head.decode("utf-8", "replace") + self.log_tail()
+        return MediaError(failure_code(log, self._explicit_track), self.log_tail())
 
     def log_tail(self) -> str:
         log = (self._head + self._tail).decode("utf-8", "replace")
-        # Addresses and progress differ from run to run; letters must not.
-        lines = [re.sub(r" @ 0x[0-9a-f]+", "", line).strip() for line in re.split(r"[\r\n]+", log)]
-        return "\n".join([line for line in lines if line][-6:])
+        # What is indented describes the streams. Addresses differ from run to run; letters must not.
+        lines = [line for line in re.split(r"[\r\n]+", log) if line and not line.startswith(" ")]
+        return re.sub(r" @ 0x[0-9a-f]+", "", "\n".join(lines[-6:]))
 
     def _pieces(self) -> Iterator[bytes]:
         assert self._process.stdout is not None
@@ -197,6 +198,4 @@ def failure_code(log: str, explicit_track: bool) -> str:
         return "missing"
     if "matches no streams" in log or "does not contain any stream" in log:
         return "no_such_track" if explicit_track else "no_audio_track"
-    if "Invalid data found" in log or "could not find codec parameters" in log.lower():
-        return "not_media"
-    return "decode_failed"
+    return "decode_failed" if "Input #0" in log else "not_media"

@@ -33,10 +33,23 @@ class Placement(NamedTuple):
 
 
 def place(model_path: str, device: str, dtype: str, batch_size: int) -> Placement:
-    """The placement that the settings ask for; "auto" and 0 are chosen from what is there."""
+    """The placement that the settings ask for; "auto" and 0 are chosen from what is there.
+
+    Raises:
+        ValueError: the device is not there.
+    """
     chosen = choose_device() if device == "auto" else device
+    if not is_there(chosen):
+        raise ValueError(f"device {chosen}: torch finds none here; leave it out to take what there is")
     precision = choose_dtype(chosen) if dtype == "auto" else dtype
     return Placement(chosen, precision, batch_size or choose_batch_size(model_path, chosen, precision))
+
+
+def is_there(device: str) -> bool:
+    kind, _, number = device.partition(":")
+    if kind == "cuda":
+        return torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count()
+    return kind == "cpu" or (kind == "mps" and torch.backends.mps.is_available())
 
 
 @functools.cache

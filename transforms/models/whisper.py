@@ -28,6 +28,10 @@ class WhisperConfig:
     batch_size: int = 0  # windows; 0 chooses by the device's memory
     no_speech_threshold: float = NO_SPEECH
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 0:
+            raise ValueError(f"batch_size is {self.batch_size}: give a number of windows, or 0 to have it chosen")
+
 
 class WhisperHandler(SpeechHandler):
     """The ModelHandler of Whisper checkpoints."""

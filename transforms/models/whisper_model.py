@@ -7,6 +7,7 @@ all; then each task that a window asks for is one row of a greedy decoding with 
 from __future__ import annotations
 
 import logging
+import pathlib
 import threading
 import time
 from collections.abc import Sequence
@@ -52,8 +53,9 @@ class WhisperModel:
         self._dtype = getattr(torch, placement.dtype)
         started = time.monotonic()
         disable_progress_bar()  # a worker's output is a log
+        path, revision = config.model.path, config.revision or "main"
+        _fetch_config(path, revision)
         try:
-            path, revision = config.model.path, config.revision or "main"
             self._processor = WhisperProcessor.from_pretrained(path, revision=revision)
             model: Any = WhisperForConditionalGeneration.from_pretrained(path, revision=revision, dtype=self._dtype)
         except (OSError, ValueError) as error:
@@ -177,6 +179,30 @@ class WhisperModel:
             truncated=not silent and any(row.truncated for row in rows.values() if row),
             infer_s=infer_s,
         )
+
+
+def _fetch_config(path: str, revision: str) -> None:
+    """Get the one small file that tells whether the hub has the model: transformers tries many, for minutes.
+
+    Raises:
+        ModelError: it cannot be had.
+    """
+    if pathlib.Path(path).is_dir():
+        return
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        hf_hub_download(path, "config.json", revision=revision, etag_timeout=10)
+    except GatedRepoError as error:
+        raise ModelError(f"the model {path} asks for consent: give it on its page and set HF_TOKEN") from error
+    except LocalEntryNotFoundError as error:
+        raise ModelError(
+            f"the model {path} is not on this machine, and the hub cannot be reached from it: "
+            "download it elsewhere and give its folder, or use --model demo to see the pipeline work"
+        ) from error
+    except HfHubHTTPError as error:
+        raise ModelError(f"the hub has no model {path} at revision {revision}: {error}") from error
 
 
 class TokenIds:

@@ -1,0 +1,182 @@
+"""What was committed comes back equal, and what was made from other content counts as missing."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+from conftest import media_of
+
+from transforms.layers import Layers, fingerprint, json_bytes
+from transforms.records import (
+    AudioFacts,
+    ChunkTranscript,
+    DeadLetter,
+    MediaChunk,
+    Problem,
+    Segment,
+    WindowRecord,
+)
+
+MEDIA = media_of(pathlib.Path("आवाज़ \udcff.mp3"), media_id="m1", language="hi")
+CHUNK = MediaChunk(MEDIA)
+AUDIO = AudioFacts(12.345, 13.0, 44_100, 2, "aac", 7.25, 0.125, (Problem("media", "truncated", "cut"),))
+HINDI = Segment(0.5, 2.25, 'यह "एक" \\ परीक्षा\n\u2028है।', "hi", None, None, 1, -0.25, 0.125)
+ENGLISH = Segment(0.5, 2.0, "This is a test.", "en", "…", "A")
+HEARD = WindowRecord(
+    0, 0.3, 2.5, "hi", 0.875, -0.25, 0.125, 0.0625, {"transcribe": (HINDI,), "translate": (ENGLISH, ENGLISH)}
+)
+LOST = WindowRecord(1, 5.0, 9.0, "", 0.0, None, 0.0, 0.0, {}, Problem("window 1", "engine_failed", "boom"))
+TRANSCRIPT = ChunkTranscript(CHUNK, AUDIO, (HEARD, LOST))
+LETTER = DeadLetter(MEDIA, "DecodeAudio", "not_media", "Play it.", "ffmpeg's last\nwords", False)
+
+
+@pytest.fixture
+def layers(tmp_path):
+    return Layers(str(tmp_path / "out"), asr="asr1", saved="saved1", translation="t1", translation_language="en")
+
+
+def objects(layers: Layers) -> list[str]:
+    root = pathlib.Path(layers.output)
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("windows", [(HEARD, LOST), (LOST,), ()])
+def test_a_chunk_comes_back_equal(layers, windows):
+    layers.commit_chunk(TRANSCRIPT._replace(windows=windows))
+    assert layers.chunk(CHUNK) == TRANSCRIPT._replace(windows=windows)
+    assert layers.has_chunk(CHUNK)
+
+
+def test_a_chunk_comes_back_as_records_with_their_methods(layers):
+    layers.commit_chunk(TRANSCRIPT)
+    read = layers.chunk(CHUNK)
+    assert isinstance(read.windows[0], WindowRecord)
+    assert isinstance(read.windows[0].texts["translate"][1], Segment)
+    assert isinstance(read.audio.problems[0], Problem)
+
+
+def test_nothing_is_there_before_it_is_committed(layers):
+    assert layers.chunk(CHUNK) is None
+    assert layers.has_chunk(CHUNK) is False
+    assert layers.translated(MEDIA) is None
+    assert layers.saved_entry(MEDIA) is None
+    assert layers.dead(MEDIA) is None
+
+
+def test_each_layer_has_the_place_that_the_design_gives_it(layers):
+    layers.commit_chunk(TRANSCRIPT._replace(chunk=CHUNK._replace(chunk=2, chunks=7)))
+    layers.commit_translation(MEDIA, ["a"], "")
+    layers.commit_saved(MEDIA, ["a.srt"], 1.0, True)
+    layers.commit_dead(LETTER)
+    assert objects(layers) == [
+        "_work/asr/asr1/m1/2-of-7.json",
+        "_work/dead/asr1/m1.json",
+        "_work/saved/saved1/m1.json",
+        "_work/translation/en/t1/m1.json",
+    ]
+
+
+def test_what_was_made_from_another_version_counts_as_missing(layers):
+    layers.commit_chunk(TRANSCRIPT)
+    layers.commit_translation(MEDIA, ["a"], "")
+    layers.commit_dead(LETTER)
+    changed = MEDIA._replace(version="v2")
+    assert layers.chunk(MediaChunk(changed)) is None
+    assert layers.has_chunk(MediaChunk(changed)) is False
+    assert layers.translated(changed) is None
+    assert layers.dead(changed) is None
+
+
+def test_a_media_that_was_only_renamed_keeps_its_chunk(layers):
+    layers.commit_chunk(TRANSCRIPT)
+    renamed = MediaChunk(MEDIA._replace(name="other", id="other"))
+    assert layers.chunk(renamed) == TRANSCRIPT._replace(chunk=renamed)
+
+
+@pytest.mark.parametrize("other", [{"asr": "asr2"}, {"output": "elsewhere"}])
+def test_other_settings_or_another_output_do_not_see_a_chunk(layers, other, tmp_path):
+    layers.commit_chunk(TRANSCRIPT)
+    settings = {"output": layers.output, "asr": "asr1", "saved": "saved1", **other}
+    assert Layers(**settings).has_chunk(CHUNK) is False
+
+
+@pytest.mark.parametrize("damaged", [b"", b'{"media": {"ver', b"\xff\xfe\x00", b"[]"])
+def test_an_object_that_a_crash_left_damaged_counts_as_missing(layers, damaged):
+    layers.commit_chunk(TRANSCRIPT)
+    [path] = pathlib.Path(layers.output).rglob("0-of-1.json")
+    path.write_bytes(damaged)
+    assert layers.has_chunk(CHUNK) is False
+    assert layers.chunk(CHUNK) is None
+
+
+def test_a_translation_comes_back_with_its_gaps_and_its_error(layers):
+    layers.commit_translation(MEDIA, ["one", None, "तीन"], "timed out")
+    assert layers.translated(MEDIA) == (["one", None, "तीन"], "timed out")
+
+
+def test_without_a_translator_nothing_is_translated(layers):
+    layers.commit_translation(MEDIA, ["one"], "")
+    assert Layers(layers.output, "asr1", "saved1").translated(MEDIA) is None
+
+
+def test_the_entry_of_a_saved_media_says_which_version_it_is_of(layers):
+    layers.commit_saved(MEDIA, ["a.srt", "a.json"], 12.5, complete=False)
+    entry = layers.saved_entry(MEDIA._replace(version="v2"))
+    assert (entry["files"], entry["audio_s"], entry["complete"]) == (["a.srt", "a.json"], 12.5, False)
+    assert entry["media"]["version"] == "v1"
+
+
+def test_a_dead_letter_is_kept_and_forgotten(layers):
+    layers.commit_dead(LETTER)
+    assert layers.dead(MEDIA) == LETTER
+    layers.forget_dead(MEDIA)
+    assert layers.dead(MEDIA) is None
+    layers.forget_dead(MEDIA)  # what is not there is forgotten already
+
+
+def test_a_dead_letter_speaks_of_the_media_as_it_is_called_now(layers):
+    layers.commit_dead(LETTER)
+    assert layers.dead(MEDIA._replace(name="now")).media.name == "now"
+
+
+def test_committing_twice_keeps_the_later(layers):
+    layers.commit_chunk(TRANSCRIPT)
+    layers.commit_chunk(TRANSCRIPT._replace(windows=(LOST,)))
+    assert layers.chunk(CHUNK).windows == (LOST,)
+    assert len(objects(layers)) == 1
+
+
+def test_the_same_transcript_gives_the_same_bytes(layers):
+    layers.commit_chunk(TRANSCRIPT)
+    [path] = pathlib.Path(layers.output).rglob("0-of-1.json")
+    first = path.read_bytes()
+    texts = dict(reversed(HEARD.texts.items()))
+    layers.commit_chunk(TRANSCRIPT._replace(windows=(HEARD._replace(texts=texts), LOST)))
+    assert path.read_bytes() == first
+
+
+SETTINGS = {"model": "demo", "tasks": ("transcribe",), "beam": 1, "languages": None}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "x"}, {"tasks": ("transcribe", "translate")}, {"beam": 2}, {"languages": "hi"}, {"new": None}],
+)
+def test_a_fingerprint_changes_with_every_setting(change):
+    assert fingerprint({**SETTINGS, **change}) != fingerprint(SETTINGS)
+
+
+def test_a_fingerprint_does_not_depend_on_the_order_of_settings():
+    assert fingerprint(dict(reversed(SETTINGS.items()))) == fingerprint(SETTINGS)
+    assert len(fingerprint(SETTINGS)) == 12
+
+
+def test_a_new_format_changes_every_fingerprint(monkeypatch):
+    before = fingerprint(SETTINGS)
+    monkeypatch.setattr("transforms.layers.FORMAT", 2)
+    assert fingerprint(SETTINGS) != before
+
+
+def test_json_is_readable_sorted_and_ends_with_a_newline():
+    assert json_bytes({"b": "हाँ", "a": 1}) == '{"a": 1, "b": "हाँ"}\n'.encode()
