@@ -28,10 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def console() -> None:
     """The console script."""
-    code = main()
-    from beam_pipeline import launch
-
-    launch.end_process(code)
+    sys.exit(main())
 
 
 def _log_to_stderr(level: str) -> None:

@@ -13,7 +13,6 @@ import os
 import platform
 import re
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -34,7 +33,7 @@ from transforms.plan_work import plan
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import join, store_for
 
-DONE, FAILED, USAGE, DEAD_LETTERS, STOPPED = 0, 1, 2, 3, 130
+DONE, FAILED, USAGE, DEAD_LETTERS = 0, 1, 2, 3
 PACKAGES = (
     "beam-pipeline", "apache-beam", "transformers", "torch", "onnxruntime", "silero-vad", "pyarrow", "numpy",
 )  # fmt: skip
@@ -94,7 +93,7 @@ def run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
         log.warning(DEMO_NOTICE)
     log.info("output %s", job.output)
     record = _start_record(job, flags, beam_flags)
-    _exit_on_sigterm()
+    _stop_on_signals()
     code = FAILED
     try:
         with Progress() as progress:
@@ -104,22 +103,11 @@ def run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
             result = pipeline.run()
             result.wait_until_finish()
         code = _finish(job)
-    except KeyboardInterrupt:
-        code = STOPPED
-        log.error("stopped. Run the same command again: it goes on where it was")
     except Exception as error:
         log.debug("the run failed", exc_info=error)
         log.error("the run failed: %s", cause(error))
     _end_record(job, record, code, result if code in (DONE, DEAD_LETTERS) else None)
     return code
-
-
-def end_process(code: int) -> None:
-    """End now: a stopped run's threads may wait for a model or a decoder, and nothing they do is needed any more."""
-    ffmpeg.kill_decoders()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def cause(error: BaseException) -> str:
@@ -196,10 +184,16 @@ def _now() -> str:
     return datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(timespec="seconds")
 
 
-def _exit_on_sigterm() -> None:
-    """A terminated run ends like an interrupted one, with its decoders."""
+def _stop_on_signals() -> None:
+    """Ctrl-C and a polite kill end the run at once, with its decoders.
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+    An exception would not do: Beam wraps it, and waits for threads that wait for a model. What is committed is safe.
+    """
 
-    signal.signal(signal.SIGTERM, stop)
+    def stop(number: int, _: object) -> None:
+        ffmpeg.kill_decoders()
+        os.write(2, b"\nstopped. Run the same command again: it goes on where it was\n")
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)

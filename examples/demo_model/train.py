@@ -24,9 +24,9 @@ from transformers.models.whisper.modeling_whisper import sinusoids
 from windows import IGNORED, STATES_PER_S, Batch, Batches, Shape
 
 CHECKPOINT = WORK / "checkpoint.pt"
-WARM_UP_STEPS = 200
-CTC_WEIGHT = 1.0
-MUON_RATE = 2.5
+WARM_UP_STEPS = 100
+CTC_WEIGHT = 0.4
+MUON_RATE = 1.5
 """Muon's learning rate, in AdamW's."""
 LOG_EVERY = 25
 PROCESSES = 2
@@ -59,10 +59,9 @@ class Stage:
 
 
 STAGES = (
-    Stage("single", Shape(4, 4.0, 1, 32), 1_500, 2e-3, 1.2e-3),
-    Stage("8 s", Shape(8, 8.0, 4, 16), 4_000, 1.2e-3, 4e-4),
-    Stage("15 s", Shape(15, 15.0, 7, 12), 1_200, 4e-4, 2e-4),
-    Stage("30 s", Shape(30, 15.0, 7, 8), 1_000, 2.5e-4, 1e-5),
+    Stage("8 s", Shape(8, 8.0, 4, 16), 1_800, 1e-3, 4e-4),
+    Stage("15 s", Shape(15, 15.0, 7, 10), 500, 4e-4, 3e-4),
+    Stage("30 s", Shape(30, 15.0, 7, 8), 500, 3e-4, 1e-5),
 )
 
 
@@ -105,7 +104,9 @@ class Training:
 
 
 def model_config() -> WhisperConfig:
-    """Return the model's shape: 2.9 million parameters, heads of 32."""
+    """Return the model's shape: 2.9 million parameters, heads of 32, or the earlier model's."""
+    if vocabulary.START.exists():
+        return WhisperConfig.from_pretrained(vocabulary.START, dtype="float32")
     tokenizer = vocabulary.make_processor().tokenizer
     start = tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
     return WhisperConfig(
@@ -169,8 +170,13 @@ def look_at_neighbours(model: WhisperForConditionalGeneration) -> None:
 def start(seed: int) -> Training:
     """Return an untrained model, or the last checkpoint if there is one."""
     torch.manual_seed(seed)
-    model = WhisperForConditionalGeneration(model_config())
-    look_at_neighbours(model)
+    if vocabulary.START.exists():
+        model = WhisperForConditionalGeneration.from_pretrained(
+            vocabulary.START, dtype=torch.float32
+        )
+    else:
+        model = WhisperForConditionalGeneration(model_config())
+        look_at_neighbours(model)
     set_frame(model, STAGES[0].shape.frame_s)
     ctc_head = nn.Linear(model.config.d_model, len(vocabulary.letters()) + 1)
     training = Training(model, ctc_head, make_optimizers(model, ctc_head))

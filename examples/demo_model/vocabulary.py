@@ -8,10 +8,13 @@ import functools
 import json
 
 import sentences
+from speech import WORK
 from tokenizers import ByteLevelBPETokenizer
 from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
+START = WORK / "start"
+"""An earlier model of this kind to start from; without this folder, training starts from nothing."""
 TEXT_TOKENS = 1_000
 END = "<|endoftext|>"
 SPECIAL = (
@@ -32,8 +35,11 @@ TIMESTAMPS = tuple(f"<|{step * TIMESTAMP_STEP_S:.2f}|>" for step in range(1_501)
 def make_processor() -> WhisperProcessor:
     """Return Whisper's feature extractor with a tokenizer trained on the training sentences.
 
-    Text tokens come first, so an id below `<|endoftext|>` is text. The result is the same each time.
+    Text tokens come first, so an id below `<|endoftext|>` is text. The result is the same each
+    time. Where training starts from an earlier model, the tokenizer is that model's.
     """
+    if START.exists():
+        return WhisperProcessor.from_pretrained(START)
     trained = ByteLevelBPETokenizer()
     texts = sorted({f" {text}" for text in sentences.all_sentences()})
     trained.train_from_iterator(texts, TEXT_TOKENS, min_frequency=1, show_progress=False)

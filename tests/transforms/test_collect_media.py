@@ -402,7 +402,8 @@ def test_the_step_names_each_media_once_and_keeps_what_is_missing(tmp_path):
     put(tmp_path / "in" / "a.mp3")
     put(tmp_path / "in" / "sub" / "b.mp4")
     manifest = write_manifest(tmp_path / "m.csv", [{"path": "in/a.mp3"}, {"path": "gone.mp3"}])
-    inputs = (f"{tmp_path}/in", f"{tmp_path}/in/a.mp3", f"{tmp_path}/in/**/*.mp4", str(manifest), str(tmp_path / "no"))
+    values = ("in", "in/a.mp3", "in/**/*.mp4", manifest.name, "no")
+    inputs = tuple(str(tmp_path / value) for value in values)
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
         found = pipeline | CollectMedia(inputs)
         told = found | beam.Map(lambda each: each.code if isinstance(each, DeadLetter) else each.name)
@@ -413,11 +414,11 @@ def test_a_missing_media_does_not_change_the_name_of_one_that_is_there(tmp_path)
     assert collected(put(tmp_path / "a.mp4"), tmp_path / "a.mp3") == [("", "missing"), ("a.mp4", "a")]
 
 
-def test_a_name_that_is_no_utf_8_passes_the_step(tmp_path):
+@pytest.mark.parametrize("value", ["in", "in/*.mp3", "in/caf\udce9.mp3"], ids=["folder", "pattern", "file"])
+def test_a_name_that_is_no_utf_8_passes_the_step(tmp_path, value):
     name = os.fsdecode(b"caf\xe9.mp3")
     try:
         put(tmp_path / "in" / name)
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    assert collected(tmp_path / "in") == [(name, "caf_xe9")]
-    assert collected(tmp_path / "in" / name) == [(name, "caf_xe9")]
+    assert collected(tmp_path / value) == [(name, "caf_xe9")]

@@ -101,7 +101,7 @@ def test_other_settings_or_another_output_do_not_see_a_chunk(layers, other, tmp_
     assert Layers(**settings).has_chunk(CHUNK) is False
 
 
-@pytest.mark.parametrize("damaged", [b"", b'{"media": {"ver', b"\xff\xfe\x00", b"[]"])
+@pytest.mark.parametrize("damaged", [b"", b'{"media": {"ver', b"\xff\xfe\x00"])
 def test_an_object_that_a_crash_left_damaged_counts_as_missing(layers, damaged):
     layers.commit_chunk(TRANSCRIPT)
     [path] = pathlib.Path(layers.output).rglob("0-of-1.json")

@@ -1,0 +1,246 @@
+"""What ffmpeg's log says of a container, and a decoder that never outlives its use."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+
+import psutil
+import pytest
+from conftest import ROOT, SAMPLES, TRUTH
+
+from transforms.dead_letters import MediaError
+from transforms.media import ffmpeg
+from transforms.media.ffmpeg import Source, count_channels, failure_code, find_ffmpeg, parse_log
+
+MP4_WITH_VIDEO = """\
+Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'file:/media/market.mp4':
+  Metadata:
+    major_brand     : isom
+    comment         : Duration: 99:00:00.00
+                    : Output #0
+  Duration: 00:00:29.80, start: 0.000000, bitrate: 59 kb/s
+  Stream #0:0[0x1](und): Video: h264 (High) (avc1 / 0x31637661), yuv420p(progressive), 640x360, 10 fps (default)
+    Metadata:
+      handler_name    : VideoHandler
+  Stream #0:1[0x2](hin): Audio: aac (LC) (mp4a / 0x6134706D), 22050 Hz, mono, fltp, 58 kb/s (default)
+    Metadata:
+      handler_name    : SoundHandler
+Stream mapping:
+  Stream #0:1 -> #0:0 (aac (native) -> pcm_s16le (native))
+Output #0, s16le, to 'pipe:1':
+  Stream #0:0(hin): Audio: pcm_s16le, 16000 Hz, mono, s16, 256 kb/s (default)
+"""
+MKV_WITH_TWO_TRACKS = """\
+Input #0, matroska,webm, from 'file:two.mkv':
+  Duration: 01:02:03.50, start: 0.000000, bitrate: 48 kb/s
+  Stream #0:0(eng): Audio: vorbis, 22050 Hz, mono, fltp (default)
+  Stream #0:1(hin): Audio: ac3, 48000 Hz, 5.1(side), fltp, 384 kb/s
+  Stream #0:2(hin): Subtitle: subrip
+Stream mapping:
+  Stream #0:1 -> #0:0 (ac3 (native) -> pcm_s16le (native))
+Output #0, s16le, to 'pipe:1':
+"""
+MP3_WITHOUT_LENGTH = """\
+[mp3 @ 0x55d9c4b3a980] Estimating duration from bitrate, this may be inaccurate
+Input #0, mp3, from 'file:a.mp3':
+  Duration: 00:00:09.41, start: 0.000000, bitrate: 48 kb/s
+  Stream #0:0: Audio: mp3, 22050 Hz, stereo, fltp, 48 kb/s
+Stream mapping:
+  Stream #0:0 -> #0:0 (mp3 (mp3float) -> pcm_s16le (native))
+Output #0, s16le, to 'pipe:1':
+"""
+AAC_OF_UNKNOWN_LENGTH = """\
+Input #0, matroska,webm, from 'file:live.mkv':
+  Duration: N/A, start: 0.000000, bitrate: N/A
+  Stream #0:0: Audio: pcm_s16le, 8000 Hz, 3 channels, s16, 384 kb/s
+Stream mapping:
+  Stream #0:0 -> #0:0 (pcm_s16le (native) -> pcm_s16le (native))
+Output #0, s16le, to 'pipe:1':
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "source"),
+    [
+        (MKV_WITH_TWO_TRACKS, Source(3723.5, 48_000, 6, "ac3", False)),
+        (MP3_WITHOUT_LENGTH, Source(None, 22_050, 2, "mp3", False)),
+        (AAC_OF_UNKNOWN_LENGTH, Source(None, 8_000, 3, "pcm_s16le", False)),
+        ("file:a.mp3: Invalid data found when processing input\n", Source(None, 0, 0, "", False)),
+        ("", Source(None, 0, 0, "", False)),
+    ],
+)
+def test_the_log_tells_of_the_chosen_track_and_of_the_length(log, source):
+    assert parse_log(log) == source
+
+
+def test_what_a_container_comments_is_not_taken_for_its_length():
+    assert parse_log(MP4_WITH_VIDEO) == Source(29.8, 22_050, 1, "aac", True)
+
+
+FACTS = {
+    "market.mp4": (22_050, "aac", True),
+    "school.mkv": (22_050, "vorbis", False),
+    "letter.flac": (22_050, "flac", False),
+    "office.mp3": (22_050, "mp3", False),
+    "village.opus": (48_000, "opus", False),
+    "two languages.m4a": (22_050, "aac", False),
+}
+
+
+def shipped_ffmpeg() -> str:
+    import imageio_ffmpeg
+
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("program", [find_ffmpeg, shipped_ffmpeg])
+def test_every_ffmpeg_tells_the_same_of_the_sample_media(name, program, monkeypatch):
+    monkeypatch.setattr(ffmpeg, "find_ffmpeg", program)
+    with ffmpeg.Decoder(SAMPLES / name, "", 30) as decoder:
+        samples = sum(len(block) // 2 for block in decoder.blocks(16_000))
+        ended_well, _ = decoder.finish()
+        source = decoder.source()
+    rate, codec, has_video = FACTS[name]
+    assert ended_well
+    assert source[1:] == (rate, 1, codec, has_video)
+    assert source.has_video or source.declared_s == pytest.approx(TRUTH[name]["duration"], abs=0.1)
+    assert samples / 16_000 == pytest.approx(TRUTH[name]["duration"], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("layout", "channels"),
+    [
+        ("mono", 1),
+        ("stereo", 2),
+        ("downmix", 2),
+        ("2.1", 3),
+        ("quad", 4),
+        ("quad(side)", 4),
+        ("4.0", 4),
+        ("5.1", 6),
+        ("5.1(side)", 6),
+        ("hexagonal", 6),
+        ("7.1(wide)", 8),
+        ("octagonal", 8),
+        ("3 channels", 3),
+        ("16 channels (FL+FR+BL+BR)", 16),
+        ("", 0),
+    ],
+)
+def test_channels_are_counted_from_the_name_of_the_layout(layout, channels):
+    assert count_channels(layout) == channels
+
+
+@pytest.mark.parametrize(
+    ("log", "explicit", "code"),
+    [
+        ("file:a.mp3: Permission denied", False, "unreadable"),
+        ("file:a.mp3: No such file or directory", False, "missing"),
+        ("Stream map '0:a:0' matches no streams.", False, "no_audio_track"),
+        ("Stream map '0:a:7' matches no streams.", True, "no_such_track"),
+        ("Output file #0 does not contain any stream", False, "no_audio_track"),
+        ("file:a.mp3: Invalid data found when processing input", False, "not_media"),
+        ("Could not find codec parameters for stream 0", False, "not_media"),
+        ("Cannot allocate memory", False, "decode_failed"),
+        ("", False, "decode_failed"),
+    ],
+)
+def test_the_reason_of_a_failure_is_found_in_the_log(log, explicit, code):
+    assert failure_code(log, explicit) == code
+
+
+@pytest.fixture
+def fresh_search():
+    find_ffmpeg.cache_clear()
+    yield
+    find_ffmpeg.cache_clear()
+
+
+def test_an_ffmpeg_on_the_path_comes_first(tmp_path, monkeypatch, fresh_search):
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\n")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_ffmpeg() == str(tmp_path / "ffmpeg")
+
+
+def test_without_an_ffmpeg_on_the_path_the_shipped_one_decodes(tmp_path, monkeypatch, fresh_search):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE", raising=False)
+    assert "imageio_ffmpeg" in find_ffmpeg()
+    assert ffmpeg.ffmpeg_version()
+    with ffmpeg.Decoder(SAMPLES / "letter.flac", "", 30) as decoder:
+        assert sum(map(len, decoder.blocks(16_000))) > 13 * 32_000
+
+
+def script(path: pathlib.Path, body: str) -> str:
+    """A program that stands in for ffmpeg."""
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def use(monkeypatch, program: str) -> None:
+    monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: program)
+
+
+def test_blocks_have_the_size_asked_for_and_a_half_sample_is_left_out(tmp_path, monkeypatch):
+    use(monkeypatch, script(tmp_path / "ffmpeg", "head -c 2501 /dev/zero"))
+    with ffmpeg.Decoder(tmp_path / "a", "", 5) as decoder:
+        assert [len(block) for block in decoder.blocks(500)] == [1000, 1000, 500]
+        assert decoder.finish() == (True, "")
+
+
+def test_a_log_that_fills_any_pipe_does_not_stop_the_decoder(tmp_path, monkeypatch):
+    noisy = "head -c 300000 /dev/zero | tr '\\0' 'x' >&2; echo ' the end' >&2; head -c 1000 /dev/zero; exit 3"
+    use(monkeypatch, script(tmp_path / "ffmpeg", noisy))
+    with ffmpeg.Decoder(tmp_path / "a", "", 5) as decoder:
+        assert sum(map(len, decoder.blocks(500))) == 1000
+        ended_well, log = decoder.finish()
+    assert not ended_well
+    assert log.endswith("the end")
+    assert len(log) < 100_000
+
+
+def test_the_tail_of_the_log_has_no_addresses_and_no_description_of_streams(tmp_path, monkeypatch):
+    lines = "one\\ntwo\\n\\n  Stream of its own\\n[mp3 @ 0x55d9c4b3a980] three\\rfour\\nfive\\nsix\\nseven\\n"
+    use(monkeypatch, script(tmp_path / "ffmpeg", f"printf '{lines}' >&2; exit 1"))
+    with ffmpeg.Decoder(tmp_path / "a", "", 5) as decoder:
+        assert list(decoder.blocks(500)) == []
+        assert decoder.finish() == (False, "two\n[mp3] three\nfour\nfive\nsix\nseven")
+
+
+@pytest.mark.parametrize("body", ["exec sleep 600", "head -c 64000 /dev/zero; exec sleep 600"])
+def test_a_decoder_that_falls_silent_times_out_and_is_ended(tmp_path, monkeypatch, body):
+    use(monkeypatch, script(tmp_path / "ffmpeg", body))
+    with pytest.raises(MediaError) as raised, ffmpeg.Decoder(tmp_path / "a", "", 0.3) as decoder:
+        list(decoder.blocks(16_000))
+    assert raised.value.code == "decoder_timeout"
+    assert psutil.Process().children() == []
+
+
+def test_a_decoder_that_is_no_longer_needed_is_ended(tmp_path):
+    with ffmpeg.Decoder(SAMPLES / "five minutes.opus", "", 30) as decoder:
+        next(decoder.blocks(16_000))
+    assert psutil.Process().children() == []
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended may wait for an init that never collects it."""
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_no_decoder_survives_the_end_of_its_process(tmp_path):
+    program = script(tmp_path / "ffmpeg", 'echo $$ > "$0.pid"; head -c 4000 /dev/zero; exec sleep 600')
+    code = (
+        "import pathlib, sys; from transforms.media import ffmpeg;"
+        f"ffmpeg.find_ffmpeg = lambda: {program!r};"
+        "decoder = ffmpeg.Decoder(pathlib.Path('a'), '', 30); next(decoder.blocks(1000)); sys.exit(7)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 7
+    assert not alive(int(pathlib.Path(f"{program}.pid").read_text()))
