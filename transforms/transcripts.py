@@ -98,8 +98,8 @@ def vote(windows: Iterable[WindowRecord]) -> tuple[str, float]:
     weighted: dict[str, float] = defaultdict(float)
     for window in windows:
         if window.texts.get("transcribe"):
-            seconds[window.language] += window.end - window.start
-            weighted[window.language] += window.language_probability * (window.end - window.start)
+            seconds[window.language] += _seconds(window)
+            weighted[window.language] += window.language_probability * _seconds(window)
     if not seconds:
         return "", 0.0
     language = max(sorted(seconds), key=lambda code: round(seconds[code], 3))
@@ -176,6 +176,10 @@ def _merged(chunks: Sequence[ChunkTranscript]) -> AudioFacts:
     )
 
 
+def _seconds(window: WindowRecord) -> float:
+    return max(window.end - window.start, 0.001)  # rounded to milliseconds, a sliver has no length
+
+
 def _coverage(audio: AudioFacts) -> float:
     if not audio.problems or not audio.declared_s:
         return 1.0
@@ -184,6 +188,6 @@ def _coverage(audio: AudioFacts) -> float:
 
 def _mean(windows: Sequence[WindowRecord], field: str) -> float | None:
     """The mean of a figure over the windows, weighted by their length."""
-    known = [(getattr(w, field), w.end - w.start) for w in windows if getattr(w, field) is not None]
+    known = [(getattr(w, field), _seconds(w)) for w in windows if getattr(w, field) is not None]
     total = sum(seconds for _, seconds in known)
     return round(sum(value * seconds for value, seconds in known) / total, 3) if total else None

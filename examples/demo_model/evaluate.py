@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import sentences
 import speech
 import torch
 from speech import SAMPLE_RATE_HZ, WORK, Samples, Utterance
@@ -225,8 +226,8 @@ class Bench:
         sound *= self.rng.uniform(0.1, 0.9) / np.abs(sound).max()
         start = int(start_s * SAMPLE_RATE_HZ)
         samples[start : start + len(sound)] += sound[: len(samples) - start]
-        end_s = start_s + utterance.spoken / SAMPLE_RATE_HZ
-        return Spoken(utterance.text, utterance.translation, start_s, end_s)
+        end_s = float(start_s + utterance.spoken / SAMPLE_RATE_HZ)
+        return Spoken(utterance.text, utterance.translation, float(start_s), end_s)
 
 
 @dataclass(frozen=True)
@@ -280,13 +281,23 @@ def _edges_near(case: Case, heard: Heard) -> int:
     )
 
 
+def _is_base(case: Case) -> bool:
+    """Return whether the first sentence of a window is of the base patterns."""
+    return case.spoken[0].text in sentences.base_sentences()
+
+
 def evaluate(model: Model, filled: int, longest_s: Sequence[float]) -> dict[str, object]:
     """Return all figures as JSON holds them."""
     bench = Bench()
     singles = bench.singles()
+    heard = model.hear(singles, "transcribe")
+    later = [n for n, case in enumerate(singles) if not _is_base(case)]
     hindi = [case for case in singles if case.language == "hi"]
     figures: dict[str, object] = {
-        "single": asdict(score(singles, model.hear(singles, "transcribe"))),
+        "single": asdict(score(singles, heard)),
+        "single, beyond the base patterns": asdict(
+            score([singles[n] for n in later], [heard[n] for n in later])
+        ),
         "translation": asdict(score(hindi, model.hear(hindi, "translate"), translated=True)),
     }
     for length_s in longest_s:

@@ -1,8 +1,8 @@
 """Write the small fixed set of windows that the tests hear: `python fixture.py FOLDER`.
 
-`windows.opus` holds all windows one after another, `windows.json` where each begins and what is said
-in it: 12 single utterances and 6 filled windows in held-out voices, of held-out sentences, and 6
-windows without speech.
+`windows.opus` holds all windows one after another, `windows.json` where each begins and what is
+said in it: 12 single utterances and 6 filled windows in held-out voices, of held-out sentences, and
+6 windows without speech.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def write(cases: Sequence[Case], folder: Path) -> None:
         row = {"language": case.language, "voice": case.voice, "spoken": spoken}
         rows.append({"start": position, "length": len(case.samples), **row})
         position += len(case.samples)
-    text = json.dumps(rows, ensure_ascii=False, indent=1, default=float)
+    text = json.dumps(rows, ensure_ascii=False, indent=1)
     (folder / "windows.json").write_text(text + "\n")
     samples = to_int16(np.concatenate([case.samples for case in cases]))
     raw = ("-f", "s16le", "-ar", str(SAMPLE_RATE_HZ), "-ac", "1", "-i", "-")

@@ -221,6 +221,13 @@ def held_out(pair: Pair) -> bool:
 
 
 @functools.cache
+def base_sentences() -> frozenset[str]:
+    """Return every sentence of the base patterns, in both languages."""
+    pairs = [pair for pattern in PATTERNS[:BASE_PATTERNS] for pair in pattern.pairs()]
+    return frozenset(text for pair in pairs for text in (pair.hindi, pair.english))
+
+
+@functools.cache
 def split() -> tuple[tuple[tuple[Pair, ...], ...], tuple[Pair, ...]]:
     """Return (training pairs by pattern, all held-out pairs), each in a fixed order."""
     training, kept = [], []

@@ -58,11 +58,18 @@ class Stage:
         return self.first_rate + (self.last_rate - self.first_rate) * fallen
 
 
-STAGES = (
+FROM_NOTHING = (
+    Stage("single", Shape(4, 4.0, 1, 32), 1_500, 2e-3, 1.2e-3),
+    Stage("8 s", Shape(8, 8.0, 4, 16), 4_000, 1.2e-3, 4e-4),
+    Stage("15 s", Shape(15, 15.0, 7, 10), 1_000, 4e-4, 3e-4),
+    Stage("30 s", Shape(30, 15.0, 7, 8), 1_000, 3e-4, 1e-5),
+)
+FROM_EARLIER = (
     Stage("8 s", Shape(8, 8.0, 4, 16), 1_800, 1e-3, 4e-4),
     Stage("15 s", Shape(15, 15.0, 7, 10), 500, 4e-4, 3e-4),
     Stage("30 s", Shape(30, 15.0, 7, 8), 500, 3e-4, 1e-5),
 )
+STAGES = FROM_EARLIER if vocabulary.START.exists() else FROM_NOTHING
 
 
 def short_attention(

@@ -14,7 +14,7 @@ from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperToken
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 START = WORK / "start"
-"""An earlier model of this kind to start from; without this folder, training starts from nothing."""
+"""The folder of an earlier model to start from; without it, training starts from nothing."""
 TEXT_TOKENS = 1_000
 END = "<|endoftext|>"
 SPECIAL = (

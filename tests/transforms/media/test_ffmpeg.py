@@ -144,7 +144,11 @@ def test_channels_are_counted_from_the_name_of_the_layout(layout, channels):
         ("Output file #0 does not contain any stream", False, "no_audio_track"),
         ("file:a.mp3: Invalid data found when processing input", False, "not_media"),
         ("Could not find codec parameters for stream 0", False, "not_media"),
-        ("Cannot allocate memory", False, "decode_failed"),
+        ("file:a.mp3: Could not seek to 1026.\nfile:a.mp3: Invalid argument", False, "not_media"),
+        ("Input #0, mp3, from 'file:a.mp3':\nConversion failed!", False, "decode_failed"),
+        ("file:a.mp3: Input/output error", False, "decode_failed"),
+        ("file:a.mp3: Cannot allocate memory", False, "decode_failed"),
+        ("ffmpeg: error while loading shared libraries: libavcodec.so.59", False, "decode_failed"),
         ("", False, "decode_failed"),
     ],
 )

@@ -1,0 +1,105 @@
+"""One result per window, in order, whatever goes wrong inside the model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from transforms.models import handler
+from transforms.models.handler import SpeechHandler
+from transforms.records import Heard, MediaChunk, MediaFile, SpeechWindow
+
+MEDIA = MediaFile("m", "m", "/m", "v")
+
+
+class FakeModel:
+    """Hears each window's own bytes; fails on batches that hold a poisoned one, or that are too large for it."""
+
+    def __init__(self, room: int = 1000) -> None:
+        self.room, self.batches, self.released = room, list[int](), 0
+
+    def transcribe(self, windows: Sequence[SpeechWindow]) -> list[Heard]:
+        self.batches.append(len(windows))
+        if len(windows) > self.room:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        if any(window.pcm.startswith(b"poison") for window in windows):
+            raise RuntimeError("device-side assert")
+        return [Heard(texts={}, language=window.pcm.decode()) for window in windows]
+
+    def release_memory(self) -> None:
+        self.released += 1
+
+
+class FakeHandler(SpeechHandler):
+    loads = 0
+
+    def key(self):
+        return "fake"
+
+    def load(self):
+        FakeHandler.loads += 1
+        return FakeModel()
+
+    def batch_size(self):
+        return 4
+
+
+def window(pcm: str, number: int = 0) -> SpeechWindow:
+    return SpeechWindow(MediaChunk(MEDIA), number, 0, pcm.encode())
+
+
+def infer(windows, model=None):
+    return list(FakeHandler().run_inference(windows, model or FakeModel()))
+
+
+def test_results_come_in_the_order_of_the_windows_and_without_their_audio():
+    results = infer([window(f"w{i}", i) for i in range(7)])
+    assert [result.heard.language for result in results] == [f"w{i}" for i in range(7)]
+    assert {result.window.pcm for result in results} == {b""}
+
+
+def test_a_window_without_audio_passes_the_model_by():
+    model = FakeModel()
+    results = infer([window(""), window("a"), window("")], model)
+    assert [result.heard and result.heard.language for result in results] == [None, "a", None]
+    assert model.batches == [1]
+
+
+@pytest.mark.parametrize("poisoned", [{0}, {3}, {6}, {0, 6}, {2, 3, 4}, set(range(7))])
+def test_only_the_windows_that_fail_alone_carry_an_error(poisoned):
+    results = infer([window("poison" if i in poisoned else f"w{i}", i) for i in range(7)])
+    assert {i for i, result in enumerate(results) if result.heard.error} == poisoned
+    assert [result.heard.language for i, result in enumerate(results) if i not in poisoned] == [
+        f"w{i}" for i in range(7) if i not in poisoned
+    ]
+
+
+def test_out_of_memory_halves_the_batch_until_it_fits():
+    model = FakeModel(room=2)
+    results = infer([window(f"w{i}", i) for i in range(8)], model)
+    assert [result.heard.error for result in results] == [""] * 8
+    assert model.batches == [8, 4, 2, 2, 4, 2, 2]
+    assert model.released == 3
+
+
+def test_a_model_that_returns_too_few_results_loses_none():
+    class Forgetful(FakeModel):
+        def transcribe(self, windows):
+            return super().transcribe(windows)[: max(1, len(windows) - 1)]
+
+    results = infer([window(f"w{i}", i) for i in range(5)], Forgetful())
+    assert [result.heard.language for result in results] == [f"w{i}" for i in range(5)]
+
+
+def test_the_model_is_loaded_once_a_process_whichever_thread_asks_first():
+    handler._models.pop("fake", None)
+    FakeHandler.loads = 0
+    threads = [threading.Thread(target=FakeHandler().load_model) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert FakeHandler.loads == 1
+    handler._models.pop("fake")

@@ -1,0 +1,113 @@
+"""A bad answer costs its own cues and no others; what a server may do wrong, it does here."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.servers import ChatStub, tiny_language_model, transformers_serve, upper
+from transforms.models.openai_translator import KEY_VARIABLE, OpenAIConfig, OpenAITranslator, matched
+
+TEXTS = [f"वाक्य {number}" for number in range(1, 8)]
+GOOD = [f"[{text}]" for text in TEXTS]
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, "secret-key")
+
+
+def translate(answer, texts=TEXTS, **settings):
+    with ChatStub(answer) as stub:
+        config = OpenAIConfig("en", "stub", stub.url, **{"timeout_s": 2.0, "max_retries": 1, **settings})
+        return *OpenAITranslator(config).translate(texts, "hi"), stub
+
+
+def spoiled(spoil):
+    """Answers like `upper`, but lets `spoil` change the list of answered cues when more than one was asked for."""
+
+    def answer(cues):
+        good = json.loads(upper(cues))["cues"]
+        return json.dumps({"cues": spoil(good) if len(cues) > 1 else good})
+
+    return answer
+
+
+def test_a_good_answer_translates_every_cue_in_one_request():
+    found, error, stub = translate(upper)
+    assert (found, error) == (GOOD, "")
+    assert [len(cues) for cues in stub.asked] == [7]
+    assert stub.keys == {"Bearer secret-key"}
+
+
+def test_long_transcripts_are_asked_for_in_parts():
+    found, _, stub = translate(upper, cues_per_request=3)
+    assert found == GOOD
+    assert [[cue["id"] for cue in cues] for cues in stub.asked] == [[1, 2, 3], [4, 5, 6], [7]]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda cues: cues[::-1], id="reordered"),
+        pytest.param(lambda cues: [*cues, {"id": 99, "text": "invented"}], id="invented"),
+        pytest.param(lambda cues: [c for c in cues if c["id"] != 3], id="dropped"),
+        pytest.param(lambda cues: [*cues, {"id": 3, "text": "again"}], id="repeated"),
+        pytest.param(lambda cues: [{**cues[0], "text": "one and two"}, *cues[2:]], id="merged"),
+        pytest.param(lambda cues: [{**c, "text": ""} if c["id"] == 2 else c for c in cues], id="emptied"),
+        pytest.param(lambda cues: [{**c, "text": 5} if c["id"] == 2 else c for c in cues], id="no text"),
+        pytest.param(lambda cues: [c if c["id"] != 4 else "no cue" for c in cues], id="no object"),
+        pytest.param(lambda cues: [], id="nothing"),
+    ],
+)
+def test_no_bad_answer_shifts_another_cue(spoil):
+    found, _, _ = translate(spoiled(spoil))
+    wrong = [(text, want) for text, want in zip(found, GOOD, strict=True) if text not in (want, "one and two")]
+    assert wrong == []
+
+
+def test_a_cue_that_is_never_answered_costs_itself_alone():
+    def answer(cues):
+        return json.dumps({"cues": [c for c in json.loads(upper(cues))["cues"] if c["id"] != 5]})
+
+    found, error, stub = translate(answer)
+    assert found == [*GOOD[:4], None, *GOOD[5:]]
+    assert "lacked cues" in error
+    assert [[cue["id"] for cue in cues] for cues in stub.asked[1:]] == [[5]]  # asked for again, alone
+
+
+def test_an_answer_may_stand_in_prose_or_in_a_fence():
+    found, error, _ = translate(lambda cues: f"Here you are:\n```json\n{upper(cues)}\n```\nAnything else?")
+    assert (found, error) == (GOOD, "")
+
+
+@pytest.mark.parametrize("content", ["", "no JSON", "{", "[1]", '{"cues": 5}', '{"cues": [{"id": [], "text": "x"}]}'])
+def test_nonsense_matches_nothing(content):
+    assert matched(content, [1]) == {}
+
+
+@pytest.mark.parametrize("failure", [(429, {"Retry-After": "0"}, "slow down"), (500, {}, "broken"), None])
+def test_a_server_that_fails_once_is_asked_again(failure):
+    failures = [failure]
+    found, error, _ = translate(lambda cues: failures.pop() if failures else upper(cues))
+    assert (found, error) == (GOOD, "")
+
+
+@pytest.mark.parametrize(
+    ("failure", "name"),
+    [((401, {}, "wrong key"), "AuthenticationError"), ((500, {}, "broken"), "InternalServerError"), (None, "API")],
+)
+def test_a_server_that_always_fails_leaves_every_cue_untranslated_and_says_why(failure, name):
+    found, error, _ = translate(lambda cues: failure, TEXTS[:2], max_retries=0)
+    assert found == [None, None]
+    assert name in error
+    assert "secret-key" not in error
+
+
+def test_a_real_server_is_understood(tmp_path):
+    model = tiny_language_model(tmp_path / "model")
+    with transformers_serve(tmp_path / "home") as url:
+        config = OpenAIConfig("en", str(model), url, timeout_s=60, max_retries=0)
+        found, error = OpenAITranslator(config).translate(["नमस्ते"], "hi")
+    assert (found, error) == ([None], "the answer lacked cues, repeated them, or was no JSON")  # it talks nonsense

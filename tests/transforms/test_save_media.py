@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+
+import pysubs2
+import pytest
+
+from transforms.layers import Layers
+from transforms.records import AudioFacts, DeadLetter, MediaChunk, MediaFile, MediaOutcome, Segment, Transcript
+from transforms.save_media import SaveConfig, save
+
+AUDIO = AudioFacts(9.0, 9.0, 44_100, 2, "aac", 8.0, 0.1)
+SEGMENTS = (Segment(0.5, 2.0, "नमस्ते", "hi", "Hello"), Segment(3.0, 4.25, "आप कैसे हैं?", "hi", "How are you?"))
+
+
+def transcript(name="talks/a", **fields):
+    media = MediaFile("1" * 32, "talks/a.mp4", "/in/talks/a.mp4", "v1", name=name)
+    return Transcript(media, AUDIO, "hi", 1.0, SEGMENTS, "ok", 1.0, 0.1, "whisper", "demo", 1)._replace(**fields)
+
+
+@pytest.fixture
+def layers(tmp_path):
+    return Layers(str(tmp_path / "out"), "asr", "saved")
+
+
+def files(layers):
+    import pathlib
+
+    root = pathlib.Path(layers.output, "media")
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def test_a_media_gets_a_file_of_each_format_under_its_own_name(layers, tmp_path):
+    outcome = save(transcript(), layers, SaveConfig())
+    assert outcome == MediaOutcome(transcript().media, failed=False, fresh=True, audio_s=9.0)
+    assert files(layers) == ["talks/a.json", "talks/a.srt", "talks/a.txt", "talks/a.vtt"]
+    written = tmp_path / "out/media/talks"
+    assert (written / "a.txt").read_text() == "नमस्ते\nआप कैसे हैं?\n"
+    assert [(line.start, line.end, line.text) for line in pysubs2.load(str(written / "a.srt"))] == [
+        (500, 2000, "नमस्ते"),
+        (3000, 4250, "आप कैसे हैं?"),
+    ]
+    content = json.loads((written / "a.json").read_text())
+    assert (content["transcription"], content["duration_sec"]) == ("नमस्ते आप कैसे हैं?", 9.0)
+
+
+def test_a_translation_gets_files_with_its_language_in_the_name(layers, tmp_path):
+    translated = tuple(Segment(s.start, s.end, s.translation, "en") for s in SEGMENTS)
+    save(transcript(translation_language="en", translated_segments=translated), layers, SaveConfig(("srt",)))
+    assert files(layers) == ["talks/a.en.srt", "talks/a.srt"]
+    assert [line.text for line in pysubs2.load(str(tmp_path / "out/media/talks/a.en.srt"))] == ["Hello", "How are you?"]
+
+
+def test_saving_again_changes_nothing(layers, tmp_path):
+    def content():
+        return {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+    save(transcript(), layers, SaveConfig())
+    before = content()
+    save(transcript(), layers, SaveConfig())
+    assert content() == before
+
+
+def test_a_media_that_gets_another_name_leaves_no_files_under_the_old_one(layers):
+    save(transcript("talks/a"), layers, SaveConfig(("txt",)))
+    save(transcript("talks/a~11111111"), layers, SaveConfig(("txt",)))
+    assert files(layers) == ["talks/a~11111111.txt"]
+
+
+def test_an_empty_transcript_gives_files_that_are_valid_and_empty(layers, tmp_path):
+    save(transcript(segments=(), language="", status="empty"), layers, SaveConfig())
+    assert (tmp_path / "out/media/talks/a.srt").read_text() == ""
+    assert (tmp_path / "out/media/talks/a.vtt").read_text() == "WEBVTT\n"
+
+
+def test_a_dead_letter_is_kept_and_forgotten_when_the_media_succeeds(layers):
+    letter = DeadLetter(transcript().media, "DecodeAudio", "not_media", "fetch it again")
+    assert save(letter, layers, SaveConfig()) == MediaOutcome(letter.media, failed=True, fresh=True)
+    assert layers.dead(letter.media) == letter
+    assert not save(letter, layers, SaveConfig()).fresh  # an earlier run's
+    save(transcript(), layers, SaveConfig())
+    assert layers.dead(letter.media) is None
+
+
+def test_finished_media_pass_through(layers):
+    done = MediaOutcome(transcript().media, failed=False, fresh=False)
+    assert save(done, layers, SaveConfig()) is done
+    assert not layers.has_chunk(MediaChunk(done.media))
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(ValueError, match="unknown format ass"):
+        SaveConfig(("srt", "ass"))

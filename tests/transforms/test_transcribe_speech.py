@@ -1,0 +1,145 @@
+"""Windows in, one outcome a chunk out, whatever order they come back in."""
+
+from __future__ import annotations
+
+import random
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.util import assert_that, equal_to
+
+from transforms.layers import Layers
+from transforms.models.handler import SpeechHandler
+from transforms.records import (
+    AudioFacts,
+    DeadLetter,
+    Heard,
+    MediaChunk,
+    MediaFile,
+    MediaOutcome,
+    Segment,
+    SpeechWindow,
+    Transcript,
+    WindowResult,
+)
+from transforms.transcribe_speech import BatchWindows, JoinWindows, TranscribeSpeech, commit
+from transforms.transcripts import Provenance
+
+AUDIO = AudioFacts(20.0, 20.0, 16_000, 1, "flac", 15.0, 0.1)
+PROVENANCE = Provenance("fake", "fake")
+
+
+class EchoModel:
+    def transcribe(self, windows):
+        if any(window.pcm == b"bad" for window in windows):
+            raise RuntimeError("boom")
+        return [Heard({"transcribe": (Segment(0.0, 1.0, window.pcm.decode(), "hi"),)}, "hi", 1.0) for window in windows]
+
+    def release_memory(self):
+        pass
+
+
+class EchoHandler(SpeechHandler):
+    def key(self):
+        return "echo"
+
+    def load(self):
+        return EchoModel()
+
+    def batch_size(self):
+        return 4
+
+
+def media(name):
+    return MediaFile(f"id-{name}", name, f"/{name}", "v", name=name)
+
+
+def windows(name, texts):
+    """The windows of one media, as DecodeAudio gives them."""
+    chunk, last = MediaChunk(media(name)), max(len(texts), 1) - 1
+    return [
+        SpeechWindow(chunk, number, number * 16_000, text.encode())._replace(
+            total=len(texts) if number == last else None, audio=AUDIO if number == last else None
+        )
+        for number, text in enumerate(texts or [""])
+    ]
+
+
+def letter(name):
+    return DeadLetter(media(name), "DecodeAudio", "not_media", "fetch it again")
+
+
+def shown(told):
+    if isinstance(told, Transcript):
+        return told.media.id, told.status, told.text
+    return told.media.id, "failed" if isinstance(told, DeadLetter) else "done before", ""
+
+
+def run(elements, tmp_path, check):
+    with TestPipeline("FnApiRunner") as pipeline:
+        step = TranscribeSpeech(EchoHandler(), Layers(str(tmp_path), "asr", "saved"), PROVENANCE)
+        assert_that(pipeline | beam.Create(elements, reshuffle=False) | step | beam.Map(shown), check)
+
+
+def test_every_media_has_one_outcome_however_its_windows_interleave(tmp_path):
+    spoken = {f"m{i}": [f"m{i}w{j}" for j in range(i % 6)] for i in range(20)}
+    elements = [window for name, texts in spoken.items() for window in windows(name, texts)]
+    random.Random(1).shuffle(elements)
+    expected = [(name, "ok" if texts else "empty", " ".join(texts)) for name, texts in spoken.items()]
+    run(elements, tmp_path, equal_to(expected))
+
+
+def test_one_bad_window_costs_itself_and_a_media_of_bad_windows_is_a_dead_letter(tmp_path):
+    elements = [*windows("good", ["a", "b"]), *windows("partly", ["c", "bad"]), *windows("bad", ["bad", "bad"])]
+    run(elements, tmp_path, equal_to([("good", "ok", "a b"), ("partly", "partial", "c"), ("bad", "failed", "")]))
+
+
+def test_a_media_that_fails_half_way_is_one_dead_letter_although_windows_of_it_were_inferred(tmp_path):
+    begun = [window._replace(total=None, audio=None) for window in windows("cut", ["a", "b", "c"])]
+    last = SpeechWindow(MediaChunk(media("cut")), 3, 0, b"", total=4, failure=letter("cut"))
+    for elements in ([*begun, last], [last, *begun], [begun[0], last, *begun[1:]]):
+        run(elements, tmp_path, equal_to([("cut", "failed", "")]))
+
+
+def test_a_planned_failure_and_finished_work_pass_through(tmp_path):
+    dead = SpeechWindow(MediaChunk(media("dead"), failure=letter("dead")), 0, 0, b"", total=0, failure=letter("dead"))
+    done = SpeechWindow(MediaChunk(media("done"), transcribed=True, saved=True), 0, 0, b"", total=0)
+    run([dead, done], tmp_path, equal_to([("dead", "failed", ""), ("done", "done before", "")]))
+
+
+def test_a_window_that_never_comes_back_is_noticed():
+    join = JoinWindows("")
+    join.setup()
+    join.start_bundle()
+    sent = windows("lost", ["a", "b", "c"])
+    heard = Heard({"transcribe": ()}, "hi", 1.0)
+    for window in (sent[0], sent[2]):
+        assert list(join.process(WindowResult(window, 1.0, heard))) == []
+    (lost,) = [each.value for each in join.finish_bundle()]
+    assert (lost.media.id, lost.code, lost.retryable) == ("lost", "incomplete", True)
+
+
+def test_a_chunk_is_committed_before_its_transcript_goes_on_and_can_be_read_again(tmp_path):
+    layers = Layers(str(tmp_path), "asr", "saved")
+    step = TranscribeSpeech(EchoHandler(), layers, PROVENANCE)
+    with TestPipeline("FnApiRunner") as pipeline:
+        pipeline | beam.Create(windows("m", ["a", "b"])) | step
+    chunk = MediaChunk(media("m"))
+    assert layers.has_chunk(chunk)
+    (again,) = commit(chunk._replace(transcribed=True), layers, PROVENANCE)
+    assert (again.text, [s.start for s in again.segments]) == ("a b", [0.0, 1.0])
+    (passed,) = commit(chunk._replace(transcribed=True, saved=True), layers, PROVENANCE)
+    assert passed == MediaOutcome(media("m"), failed=False, fresh=False)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 9])
+def test_batches_are_full_but_for_the_last_and_lose_nothing(count):
+    batching = BatchWindows(EchoHandler())
+    batching.setup()
+    batching.start_bundle()
+    sent = windows("m", [str(number) for number in range(count)]) if count else []
+    batches = [batch for window in sent for batch in batching.process(window)]
+    batches += [each.value for each in batching.finish_bundle()]
+    assert [window for batch in batches for window in batch] == sent
+    assert [len(batch) for batch in batches] == [4] * (count // 4) + ([count % 4] if count % 4 else [])
