@@ -6,8 +6,8 @@ import pathlib
 import re
 
 import pytest
-from conftest import ROOT, media_of
 
+from tests.conftest import ROOT, media_of
 from transforms.dead_letters import CODES, RETRYABLE, MediaError, attempt, dead_letter
 
 MEDIA = media_of(pathlib.Path("a.mp3"))

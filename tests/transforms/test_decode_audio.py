@@ -16,8 +16,8 @@ import psutil
 import pytest
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
-from conftest import SAMPLES, TRUTH, media_of, write_wav
 
+from tests.conftest import SAMPLES, TRUTH, media_of, write_wav
 from transforms.dead_letters import CODES, MediaError
 from transforms.decode_audio import DecodeAudio, DecodeConfig, _decode_into, decode
 from transforms.media import ffmpeg
@@ -178,8 +178,9 @@ def test_a_track_that_is_not_there_is_said_so(two_tracks, track):
 def with_cover(tmp_path_factory) -> pathlib.Path:
     """An mp3 with a picture of its own."""
     path = tmp_path_factory.mktemp("cover") / "cover.mp3"
-    cover = ["-f", "lavfi", "-i", "color=s=64x64:d=0.04", "-frames:v", "1", "-disposition:v", "attached_pic"]
+    cover = ["-f", "lavfi", "-i", "color=s=64x64:d=0.04", "-map", "0:a", "-map", "1:v", "-frames:v", "1"]
     run_ffmpeg("-i", SAMPLES / "office.mp3", *cover, "-c:a", "copy", "-c:v", "mjpeg", "-id3v2_version", "3", path)
+    assert b"APIC" in path.read_bytes()
     return path
 
 
@@ -192,6 +193,18 @@ def test_a_track_that_starts_late_keeps_its_place(tmp_path, suffix):
     on_time = windows(SAMPLES / "letter.flac")
     assert found[0].start_s == pytest.approx(on_time[0].start_s + 5, abs=0.1)
     assert found[-1].audio.duration_s == pytest.approx(18.4, abs=0.2)
+
+
+def test_a_gap_inside_a_track_keeps_the_place_of_what_follows(tmp_path, letter):
+    path = tmp_path / "gap.mkv"
+    run_ffmpeg("-i", SAMPLES / "letter.flac", "-af", "aselect='not(between(t,4,8))'", "-c:a", "pcm_s16le", path)
+    found = windows(path)
+    assert found[-1].audio.duration_s == pytest.approx(len(letter) / 16_000, abs=0.1)
+    after = next(window for window in found if window.start_s > 7)
+    heard = np.frombuffer(after.pcm, np.int16)[at(0.5) : at(1.5)].astype(float)
+    spoken = letter[after.start_sample :][: at(2)].astype(float)
+    found_at = int(np.argmax(np.correlate(spoken, heard, "valid")))
+    assert found_at == pytest.approx(at(0.5), abs=at(0.002))  # Matroska's clock ticks in milliseconds
 
 
 @pytest.mark.parametrize("name", ["-i.flac", "a:b.flac", "it's [x]*?.flac", "1\n2.flac", "1%d.flac", "ध्वनि.flac"])

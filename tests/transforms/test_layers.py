@@ -5,8 +5,8 @@ from __future__ import annotations
 import pathlib
 
 import pytest
-from conftest import media_of
 
+from tests.conftest import media_of
 from transforms.layers import Layers, fingerprint, json_bytes
 from transforms.records import (
     AudioFacts,

@@ -8,8 +8,8 @@ import apache_beam as beam
 import pytest
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
-from conftest import media_of
 
+from tests.conftest import media_of
 from transforms.layers import Layers
 from transforms.plan_work import PlanConfig, PlanWork, plan
 from transforms.records import AudioFacts, ChunkTranscript, DeadLetter, MediaChunk

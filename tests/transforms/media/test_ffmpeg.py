@@ -8,8 +8,8 @@ import sys
 
 import psutil
 import pytest
-from conftest import ROOT, SAMPLES, TRUTH
 
+from tests.conftest import ROOT, SAMPLES, TRUTH
 from transforms.dead_letters import MediaError
 from transforms.media import ffmpeg
 from transforms.media.ffmpeg import Source, count_channels, failure_code, find_ffmpeg, parse_log

@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import SAMPLES, TRUTH
 
+from tests.conftest import SAMPLES, TRUTH
 from transforms.media import ffmpeg
 from transforms.media.voice_activity import BLOCK_SAMPLES, FRAME_SAMPLES, VoiceActivity
 from transforms.media.windows import FRAME_S

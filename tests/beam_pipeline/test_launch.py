@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from beam_pipeline.launch import cause
+from tests.conftest import SAMPLES
+from transforms.models.handler import ModelError
+
+FAILED, USAGE = 1, 2
+TRACE = """Traceback (most recent call last):
+  File "x.py", line 1, in f
+    raise OSError("disk")
+transforms.models.handler.ModelError: cannot load the model x [while running 'A/B']
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ModelError("cannot load the model x [while running 'A/B']"), "cannot load the model x"),
+        (RuntimeError(TRACE), "cannot load the model x"),
+        (ZeroDivisionError("float division by zero [while running 'A']"), "ZeroDivisionError\nfloat division by zero"),
+    ],
+)
+def test_the_user_gets_the_cause_and_not_beams_stack(error, told):
+    assert cause(error) == told
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["--input", "gone.mp4"], "no media found. gone.mp4: There is no file at this path"),
+        (["--input", "."], "no media found. .: The pattern matches no file, or the folder holds no media"),
+        (["--input", SAMPLES, "--output", "/proc/there"], "--output /proc/there cannot be written"),
+        (["--input", SAMPLES, "--output", __file__], "cannot be written: "),
+        (["--input", SAMPLES, "--device", "cuda:7"], "device cuda:7: torch finds none here"),
+    ],
+)
+def test_what_cannot_work_is_found_before_any_work(cli, tmp_path, words, advice):
+    done = cli("--output", tmp_path / "out", "--model", "demo", *words)
+    assert (done.returncode, done.stdout) == (USAGE, "")
+    assert advice in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_model_that_cannot_be_had_fails_the_run_with_one_message(cli, tmp_path):
+    env = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+    done = cli("--input", SAMPLES / "letter.flac", "--output", tmp_path / "out", "--model", "org/nothere", env=env)
+    assert done.returncode == FAILED
+    assert "the model org/nothere is not on this machine, and the hub cannot be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_lists_what_would_be_done_and_does_nothing(cli, tmp_path):
+    out = tmp_path / "out"
+    done = cli("--input", SAMPLES, "gone.mp4", "--output", out, "--model", "demo", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert "transcribe    letter.flac" in done.stdout
+    assert "failed: missing  gone.mp4" in done.stdout
+    assert done.stdout.splitlines()[-1] == "7 transcribe, 1 failed: missing"
+    assert not out.exists()

@@ -1,0 +1,236 @@
+"""The main job on real media with the real model, from the command line: what users rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import duckdb
+import jiwer
+import numpy as np
+import pandas as pd
+import psutil
+import pysubs2
+import pytest
+import webvtt
+
+from tests.conftest import ROOT, SAMPLES, TRUTH, write_wav
+from tests.servers import ChatStub, upper
+
+WORD_ERROR = 0.02  # of the demo model on its own sample media
+DONE, USAGE, DEAD_LETTERS = 0, 2, 3
+
+
+def transcripts(output):
+    """The rows of a run by id, without the figures of time, which differ from run to run."""
+    rows = duckdb.sql(f"select * from '{output}/transcripts/*.parquet'").to_df().to_dict("records")
+    return {row["id"]: {k: str(v) for k, v in row.items() if k not in ("decode_sec", "infer_sec")} for row in rows}
+
+
+def letters(output):
+    return dict(duckdb.sql(f"select id, code from '{output}/dead_letters/*.parquet'").fetchall())
+
+
+def counters(output):
+    return json.loads((output / "run.json").read_text())["counters"]
+
+
+@pytest.mark.parametrize("name", TRUTH)
+def test_the_words_the_translation_and_the_times_of_every_sample_are_right(sample_run, name):
+    made = json.loads((sample_run / "media" / f"{pathlib.Path(name).stem}.json").read_text())
+    spoken = TRUTH[name]["utterances"]
+    said = " ".join(utterance["text"] for utterance in spoken)
+    meant = " ".join(utterance.get("translation", utterance["text"]) for utterance in spoken)
+    assert jiwer.wer(said, made["transcription"]) <= WORD_ERROR
+    assert jiwer.wer(meant, made["translation"]) <= WORD_ERROR
+    assert made["duration_sec"] == pytest.approx(TRUTH[name]["duration"], abs=0.1)
+    assert len(made["segments"]) == len(spoken)
+    for utterance, segment in zip(spoken, made["segments"], strict=True):
+        assert segment["language"] == utterance["language"]
+        assert segment["start"] == pytest.approx(utterance["start"], abs=0.3)
+        assert segment["end"] == pytest.approx(utterance["end"], abs=0.3)
+
+
+def test_the_dataset_reads_the_same_in_duckdb_and_pandas(sample_run):
+    by_pandas = pd.read_parquet(sample_run / "transcripts").set_index("id")
+    assert set(by_pandas.index) == set(transcripts(sample_run)) == set(TRUTH)
+    assert (by_pandas["status"] == "ok").all()
+    query = f"select language, count(*) from '{sample_run}/transcripts/*.parquet' group by 1 order by 1"
+    assert duckdb.sql(query).fetchall() == [("en", 2), ("hi", 5)]
+    query = f"select count(*) from '{sample_run}/segments/*.parquet' where translation is not null"
+    assert duckdb.sql(query).fetchone() == (sum(len(entry["utterances"]) for entry in TRUTH.values()),)
+
+
+@pytest.mark.parametrize("language", ["", "en."])
+def test_subtitles_say_the_same_in_two_parsers_and_both_formats(sample_run, language):
+    stem = sample_run / "media" / f"market.{language}"
+    srt = [(cue.start, cue.end, cue.text) for cue in pysubs2.load(f"{stem}srt")]
+    cues = [(c.start_in_seconds, c.end_in_seconds, c.text) for c in webvtt.read(f"{stem}vtt")]
+    assert [(round(a * 1000), round(b * 1000), text.replace("\n", "\\N")) for a, b, text in cues] == srt
+    assert len(srt) == len(TRUTH["market.mp4"]["utterances"])
+
+
+def test_the_demo_model_says_what_it_is(sample_run):
+    for name in ("summary.json", "run.json"):
+        assert "synthetic voices" in json.loads((sample_run / name).read_text())["notice"]
+
+
+def test_run_json_holds_what_is_needed_to_run_again(sample_run):
+    record = json.loads((sample_run / "run.json").read_text())
+    assert record["options"]["model"] == "demo"
+    assert {"apache-beam", "transformers", "torch", "ffmpeg", "python"} <= set(record["versions"])
+    assert len(record["model"]["identity"]) == 64
+    assert record["exit_code"] == 0
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A folder with three of the sample media."""
+    folder = tmp_path_factory.mktemp("small")
+    for name in ("letter.flac", "office.mp3", "village.opus"):
+        shutil.copy(SAMPLES / name, folder)
+    return folder
+
+
+def test_nothing_that_is_done_is_done_again(cli, small, tmp_path):
+    out = tmp_path / "out"
+    flags = ["--input", small, "--output", out, "--model", "demo"]
+    assert cli(*flags).returncode == DONE
+    assert counters(out)["transcribe.windows"] == sum(int(row["windows"]) for row in transcripts(out).values())
+    before = transcripts(out)
+    tables = {path: path.read_bytes() for path in out.glob("*/*.parquet")}
+
+    assert cli(*flags).returncode == DONE
+    assert not {"decode.media", "transcribe.windows"} & set(counters(out))
+    assert {path: path.read_bytes() for path in out.glob("*/*.parquet")} == tables
+
+    assert cli(*flags, "--formats", "srt", "--batch_size", 3).returncode == DONE  # writes files, infers nothing
+    assert not {"decode.media", "transcribe.windows"} & set(counters(out))
+    assert transcripts(out) == before
+
+    assert cli(*flags, "--language", "hi").returncode == DONE  # another transcript: everything again
+    assert counters(out)["decode.media"] == 3
+
+    (small / "letter.flac").touch()  # another version of one media: that one again
+    assert cli(*flags).returncode == DONE
+    assert counters(out)["decode.media"] == 1
+    assert cli(*flags, "--overwrite").returncode == DONE
+    assert counters(out)["decode.media"] == 3
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        ["--batch_size", 1],
+        ["--batch_size", 16, "--decode_ahead", 3],
+        ["--direct_running_mode=multi_threading", "--direct_num_workers=2"],
+        ["--direct_running_mode=multi_processing", "--direct_num_workers=2", "--num_shards", 2],
+    ],
+    ids=lambda way: "-".join(str(word).strip("-") for word in way),
+)
+def test_text_times_languages_and_status_do_not_depend_on_how_it_runs(cli, sample_run, tmp_path, way):
+    flags = ["--input", SAMPLES / "two languages.m4a", SAMPLES / "letter.flac", SAMPLES / "office.mp3"]
+    done = cli(*flags, "--output", tmp_path / "out", "--model", "demo", "--translate_to", "en", *way)
+    assert done.returncode == DONE, done.stderr
+    figures = ("avg_logprob", "language_probability", "no_speech_prob", "segments")  # may differ by a quantum
+    expected = transcripts(sample_run)
+    for name, row in transcripts(tmp_path / "out").items():
+        assert {k: v for k, v in row.items() if k not in figures} == {
+            k: v for k, v in expected[name].items() if k not in figures
+        }
+
+
+def test_bad_media_are_dead_letters_and_the_others_come_out_unharmed(cli, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(SAMPLES / "letter.flac", folder)
+    (folder / "empty.mp3").touch()
+    (folder / "random.mp3").write_bytes(os.urandom(5000))
+    (folder / "cut.flac").write_bytes((SAMPLES / "letter.flac").read_bytes()[:100_000])
+    write_wav(folder / "silent.wav", np.zeros(48_000))
+    picture = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=s=64x64:d=1", str(folder / "mute.mp4")]
+    expected = {"empty.mp3": "empty_file", "random.mp3": "not_media", "gone.mp4": "missing"}
+    if shutil.which("ffmpeg"):
+        subprocess.run(picture, check=True)
+        expected["mute.mp4"] = "no_audio_track"
+    done = cli("--input", folder, "gone.mp4", "--output", tmp_path / "out", "--model", "demo")
+    assert done.returncode == DEAD_LETTERS
+    assert letters(tmp_path / "out") == expected
+    rows = transcripts(tmp_path / "out")
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "letter.flac": "ok",
+        "cut.flac": "partial",
+        "silent.wav": "empty",
+    }
+    assert rows["letter.flac"]["transcription"] == " ".join(u["text"] for u in TRUTH["letter.flac"]["utterances"])
+    assert 0.3 < float(rows["cut.flac"]["coverage"]) < 0.7
+    again = cli("--input", folder, "gone.mp4", "--output", tmp_path / "out", "--model", "demo")
+    assert again.returncode == DEAD_LETTERS
+    assert letters(tmp_path / "out") == expected  # remembered, not tried again
+    assert "decode.failed" not in counters(tmp_path / "out")
+    cli("--input", folder, "gone.mp4", "--output", tmp_path / "out", "--model", "demo", "--retry_failed")
+    assert counters(tmp_path / "out")["decode.failed"] == len(expected) - 1
+
+
+def test_an_llm_translates_through_a_server_and_is_not_asked_twice(cli, small, tmp_path):
+    flags = ["--input", small / "letter.flac", "--output", tmp_path / "out", "--model", "demo", "--translate_to", "fr"]
+    key = {"OPENAI_API_KEY": "very-secret-key"}
+    with ChatStub(upper) as stub:
+        flags += ["--openai_base_url", stub.url]
+        done = cli(*flags, env=key)
+        assert done.returncode == DONE, done.stderr
+        assert cli(*flags, env=key).returncode == DONE
+        assert len(stub.asked) == 1
+        assert stub.keys == {"Bearer very-secret-key"}
+    lines = (tmp_path / "out/media/letter.fr.txt").read_text().splitlines()
+    assert lines == [f"[{utterance['text']}]" for utterance in TRUTH["letter.flac"]["utterances"]]
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not [path for path in written if b"very-secret" in path.read_bytes()]
+    assert "very-secret" not in done.stdout + done.stderr
+
+
+def start(folder, output):
+    command = [sys.executable, "-m", "beam_pipeline", "--input", str(folder), "--output", str(output)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*command, "--model", "demo"], env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def wait_for_a_transcript(output, run):
+    until = time.monotonic() + 120
+    while not list(output.glob("media/*.json")):
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)  # polls a file that another process writes
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_ends_at_once_leaves_no_process_and_goes_on_where_it_was(cli, tmp_path, number):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for copy in range(6):
+        shutil.copy(SAMPLES / "five minutes.opus", folder / f"{copy}.opus")
+    run = start(folder, out)
+    wait_for_a_transcript(out, run)
+    children = psutil.Process(run.pid).children(recursive=True)
+    run.send_signal(number)
+    run.wait(5)
+    if number != signal.SIGKILL:
+        assert "Run the same command again" in run.communicate()[1]
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert [child for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
+    committed = len(list(out.glob("_work/asr/*/*/*.json")))
+    assert 1 <= committed < 6
+
+    done = cli("--input", folder, "--output", out, "--model", "demo")
+    assert done.returncode == DONE, done.stderr
+    assert counters(out)["decode.media"] == 6 - committed
+    rows = transcripts(out)
+    assert len({row["transcription"] for row in rows.values()}) == 1
+    assert len(rows) == 6

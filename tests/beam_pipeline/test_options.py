@@ -1,0 +1,137 @@
+"""Wrong usage is refused before any work, with exit code 2 and what to do."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from beam_pipeline import options
+from beam_pipeline.job import make_job
+from tests.conftest import SAMPLES
+
+USAGE = 2
+
+
+def job(*words, output="/tmp/never-written"):
+    flags, _ = options.parse(["--input", str(SAMPLES), "--output", output, "--model", "demo", *map(str, words)])
+    return make_job(flags)
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["--modle", "demo"], "did you mean --model?"),
+        (["--direct_num_worker=2"], "did you mean --direct_num_workers?"),
+        (["--frobnicate"], "unknown argument --frobnicate"),
+        (["stray"], "unknown argument stray"),
+        (["--num_shards", "many"], "invalid int value"),
+        (["--formats", "ass"], "invalid choice"),
+        (["--engine", "whispr"], "invalid choice"),
+    ],
+)
+def test_a_flag_that_nobody_knows_is_refused_with_the_nearest(words, advice, capsys):
+    with pytest.raises(SystemExit) as ended:
+        job(*words)
+    assert ended.value.code == USAGE
+    assert advice in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["--translate_to", "hi", "--translator", "whisper"], "into English only"),
+        (["--translate_to", "hi"], "OPENAI_API_KEY"),
+        (["--translator", "whisper"], "needs --translate_to"),
+        (["--translator", "none", "--translate_to", "en"], "leave out --translator none"),
+        (["--translate_to", "English"], "write a language code"),
+        (["--language", "hindi"], "does not know the language 'hindi'"),
+        (["--language", "hi", "--languages", "en", "fr"], "is not among"),
+        (["--max_window_s", "31"], "at most 30 seconds"),
+        (["--max_window_s", "0.5"], "at least 1 second"),
+        (["--num_shards", "0"], "from 1 to 99999"),
+        (["--decode_ahead", "0"], "at least one decoder"),
+        (["--batch_size", "-1"], "give a number of windows"),
+        (["--model", "nothere"], "no such folder"),
+        (["--input", "s3://bucket/key"], "not supported yet"),
+    ],
+)
+def test_flags_that_cannot_be_together_are_refused_with_advice(words, advice, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ValueError, match=advice):
+        job(*words)
+
+
+def test_beams_own_flags_pass_through():
+    _, beam_flags = options.parse(["--input", "a", "--output", "b", "--direct_num_workers=2", "--labels=airflow=1"])
+    assert beam_flags == ["--direct_num_workers=2", "--labels=airflow=1"]
+
+
+def test_a_config_file_sets_any_flag_and_the_command_line_wins(tmp_path):
+    config = tmp_path / "job.yaml"
+    config.write_text(
+        "input: [a, b]\noutput: there\nmodel: demo\nnum_shards: 3\noverwrite: true\nretry_failed: false\n"
+        "translate_to: en\ndirect_num_workers: 2\n"
+    )
+    flags, beam_flags = options.parse(["--config", str(config), "--num_shards", "5"])
+    assert (flags.input, flags.output, flags.model) == (["a", "b"], "there", "demo")
+    assert (flags.num_shards, flags.overwrite, flags.retry_failed) == (5, True, False)
+    assert beam_flags == ["--direct_num_workers=2"]
+    flags, _ = options.parse(["--config", str(config), "--input", "c"])
+    assert flags.input == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [("nope: 1\ninput: a\noutput: b", "unknown argument --nope"), ("[1, 2]", "must map flags"), ("a: [", "cannot be")],
+)
+def test_a_config_file_that_cannot_be_meant_is_refused(tmp_path, capsys, content, advice):
+    (tmp_path / "job.yaml").write_text(content)
+    with pytest.raises(SystemExit) as ended:
+        options.parse(["--config", str(tmp_path / "job.yaml"), "--input", "a", "--output", "b"])
+    assert ended.value.code == USAGE
+    assert advice in capsys.readouterr().err
+
+
+def test_the_translator_follows_from_the_language(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    assert job().provenance.translate_task_to == ""
+    assert job("--translate_to", "en").decode.tasks == ("transcribe", "translate")
+    assert job("--translate_to", "fr").translate.openai.target == "fr"
+
+
+@pytest.mark.parametrize(
+    ("words", "asr", "translation", "saved"),
+    [
+        (["--batch_size", "3", "--decode_ahead", "5", "--device", "cpu"], False, False, False),
+        (["--formats", "srt"], False, False, True),
+        (["--translate_model", "other"], False, True, True),
+        (["--translate_to", "de"], False, True, True),
+        (["--language", "hi"], True, True, True),
+        (["--vad_threshold", "0.6"], True, True, True),
+        (["--max_window_s", "5"], True, True, True),
+        (["--audio_track", "1"], True, True, True),
+    ],
+)
+def test_an_option_changes_its_own_layer_and_those_that_follow(words, asr, translation, saved, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    one = job("--translate_to", "fr").layers
+    other = job("--translate_to", "fr", *words).layers
+    assert (one.asr != other.asr, one.translation != other.translation, one.saved != other.saved) == (
+        asr,
+        translation,
+        saved,
+    )
+
+
+def test_the_help_names_every_flag_under_its_step(capsys):
+    with pytest.raises(SystemExit) as ended:
+        options.parse(["--help"])
+    text = capsys.readouterr().out
+    assert ended.value.code == 0
+    for step in ("CollectMedia", "DecodeAudio", "TranscribeSpeech", "TranslateText", "SaveMedia and WriteDataset"):
+        assert f"\n{step}:" in text
+
+
+def test_nothing_was_written_by_any_of_this():
+    assert not pathlib.Path("/tmp/never-written").exists()

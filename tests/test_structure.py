@@ -1,0 +1,81 @@
+"""Which part may import which, and what a run must not need."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+PARTS = {
+    "beam_pipeline": {"beam_pipeline", "transforms", "runners"},
+    "transforms": {"transforms"},
+    "runners": {"runners"},
+}
+SOURCES = [path for part in PARTS for path in sorted((ROOT / part).rglob("*.py"))]
+
+
+def imports(path):
+    """Every module that the file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_between_parts_point_one_way(path):
+    part = path.relative_to(ROOT).parts[0]
+    ours = {name.split(".")[0] for name in imports(path)} & set(PARTS)
+    assert ours <= PARTS[part]
+
+
+def test_the_records_import_no_sibling():
+    assert not [name for name in imports(ROOT / "transforms" / "records.py") if name.startswith("transforms")]
+
+
+def python(code):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+
+
+def test_building_the_graph_needs_neither_torch_nor_transformers():
+    code = (
+        "import sys\nsys.modules['torch'] = sys.modules['transformers'] = None\n"
+        "import apache_beam as beam\nfrom beam_pipeline import options\nfrom beam_pipeline.job import make_job\n"
+        "from beam_pipeline.pipeline import build\n"
+        f"flags, _ = options.parse(['--input', {str(ROOT)!r}, '--output', '/tmp/x', '--model', 'demo'])\n"
+        "build(beam.Pipeline('FnApiRunner'), make_job(flags))"
+    )
+    assert python(code).stderr.count("Traceback") == 0
+
+
+def test_nothing_reaches_for_a_network_on_import_or_while_the_graph_is_built():
+    code = (
+        "import socket\n"
+        "def refuse(*a, **k): raise AssertionError('network')\n"
+        "import apache_beam as beam\nsocket.getaddrinfo = socket.create_connection = refuse\n"
+        "from beam_pipeline import options\nfrom beam_pipeline.job import make_job\n"
+        "from beam_pipeline.pipeline import build\n"
+        f"flags, _ = options.parse(['--input', {str(ROOT)!r}, '--output', '/tmp/x'])\n"
+        "build(beam.Pipeline('FnApiRunner'), make_job(flags))"
+    )
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_word_of_an_address_of_a_package_registry_stands_in_the_project():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("NOT TESTED: not a git checkout")
+    words = ("pypi" + ".org", "files.python" + "hosted", "download.pytorch" + ".org")
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".toml", ".txt", ".sh", ""} and path.is_file():
+            text = path.read_text(errors="replace")
+            assert not [word for word in words if word in text], name
