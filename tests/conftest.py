@@ -60,9 +60,7 @@ def cli(tmp_path):
     def run(*words: object, env: dict[str, str] | None = None, timeout: float = 300) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "beam_pipeline", *map(str, words)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(env or {})}
-        return subprocess.run(
-            command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=timeout
-        )
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=timeout)
 
     return run
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -20,7 +21,7 @@ import apache_beam as beam
 
 from transforms.dead_letters import MediaError, attempt, dead_letter
 from transforms.records import DeadLetter, MediaFile
-from transforms.storage import Entry, Store, join, store_for
+from transforms.storage import Entry, StorageError, Store, join, store_for
 
 AUDIO_SUFFIXES = {".aac", ".ac3", ".aif", ".aiff", ".amr", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mp2", ".mp3"}
 AUDIO_SUFFIXES |= {".oga", ".ogg", ".opus", ".wav", ".wma"}
@@ -44,8 +45,7 @@ class CollectMedia(beam.PTransform):
         return (
             begin
             | "Start" >> beam.Impulse()
-            | "Inputs" >> beam.FlatMap(each_input, self.inputs).with_output_types(str)
-            | "List" >> beam.FlatMap(list_input).with_output_types(Found)
+            | "List" >> beam.FlatMap(list_inputs, self.inputs).with_output_types(Found)
             | "KeyByMedia" >> beam.Map(keyed_by_media).with_output_types(tuple[str, Found])
             | "GroupByMedia" >> beam.GroupByKey()
             | "TakeOnce" >> beam.Map(take_once).with_output_types(Found)
@@ -55,9 +55,13 @@ class CollectMedia(beam.PTransform):
         )
 
 
-def each_input(_: bytes, inputs: tuple[str, ...]) -> tuple[str, ...]:
-    """The values; beam.Create would give them too, under labels with line numbers of Beam's own code."""
-    return inputs
+def list_inputs(_: bytes, inputs: tuple[str, ...]) -> Iterator[Found]:
+    """Everything that the inputs name.
+
+    They are an argument and not elements of a beam.Create, whose coder fails on a name that is no UTF-8.
+    """
+    for value in inputs:
+        yield from list_input(value)
 
 
 def list_input(value: str) -> Iterator[Found]:
@@ -68,7 +72,13 @@ def list_input(value: str) -> Iterator[Found]:
     store = store_for(value)
     if store.is_folder(value):
         yield from _in_folder(store, value)
-    elif (entry := store.stat(value)) is not None:
+        return
+    place = store.canonical(value)
+    unknown = MediaFile(media_id(place), value, place, "")
+    entry = attempt("CollectMedia", unknown, lambda: _look_up(value))
+    if isinstance(entry, DeadLetter):
+        yield entry
+    elif entry is not None:
         if _suffix(value) in MANIFEST_SUFFIXES:
             yield from _in_manifest(store, entry)
         else:
@@ -77,6 +87,20 @@ def list_input(value: str) -> Iterator[Found]:
         yield from _matching(store, value)
     else:
         yield _nothing(store, value, "missing")
+
+
+def _look_up(uri: str) -> Entry | None:
+    """The object, or None where there is none.
+
+    Raises:
+        MediaError: it may be there, but cannot be reached.
+    """
+    try:
+        return store_for(uri).stat(uri)
+    except PermissionError as error:
+        raise MediaError("unreadable", str(error)) from error
+    except StorageError as error:
+        raise MediaError("missing", str(error)) from error
 
 
 def media_file(entry: Entry, name: str, language: str = "") -> MediaFile:
@@ -94,8 +118,14 @@ def keyed_by_media(found: Found) -> tuple[str, Found]:
 
 
 def take_once(group: tuple[str, Iterable[Found]]) -> Found:
-    """The first of the same media: one that is there before one that is missing, then by id."""
-    return min(group[1], key=lambda found: (isinstance(found, DeadLetter), repr(found)))
+    """One of the same media: one that is there, then one whose language a manifest gives, then the first by id."""
+    return min(group[1], key=_preference)
+
+
+def _preference(found: Found) -> tuple[bool, bool, str]:
+    if isinstance(found, DeadLetter):
+        return True, True, repr(found)
+    return False, not found.language, repr(found)
 
 
 def keyed_by_name(found: Found) -> tuple[str, Found]:
@@ -132,19 +162,25 @@ def file_name(media: str) -> str:
 
 def _safe(part: str) -> str:
     clean = re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", part).strip()
-    encoded = clean.encode("utf-8", "surrogateescape")
+    clean = clean.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\\", "_")
+    encoded = clean.encode()
     if len(encoded) > NAME_BYTES:
         digest = hashlib.sha256(encoded).hexdigest()[:8]
         clean = f"{encoded[:NAME_BYTES].decode('utf-8', 'ignore')}~{digest}"
-    return clean.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\\", "_") or "_"
+    return clean or "_"
 
 
 def _in_folder(store: Store, folder: str) -> Iterator[Found]:
     root, any_found = store.canonical(folder), False
-    for entry in store.list(folder):
-        if _suffix(entry.uri) in MEDIA_SUFFIXES:
-            any_found = True
-            yield media_file(entry, entry.uri.removeprefix(root).lstrip("/"))
+    try:
+        for entry in store.list(folder):
+            if _suffix(entry.uri) in MEDIA_SUFFIXES:
+                any_found = True
+                yield media_file(entry, entry.uri.removeprefix(root).lstrip("/"))
+    except PermissionError as error:
+        closed = MediaFile(media_id(root), folder, root, "")
+        yield dead_letter("CollectMedia", closed, MediaError("unreadable", str(error)))
+        return
     if not any_found:
         yield _nothing(store, folder, "no_match")
 
@@ -164,10 +200,12 @@ def _matching(store: Store, pattern: str) -> Iterator[Found]:
 def _in_manifest(store: Store, manifest: Entry) -> Iterator[Found]:
     """The media of a manifest. A path in it counts from the manifest's own folder."""
     here = media_file(manifest, manifest.uri.rsplit("/", 1)[-1])
-    rows = attempt("CollectMedia", here, lambda: list(read_manifest(store.read(manifest.uri), manifest.uri)))
+    rows = attempt("CollectMedia", here, lambda: list(read_manifest(_content(store, manifest), manifest.uri)))
     if isinstance(rows, DeadLetter):
         yield rows
         return
+    if not rows:
+        yield dead_letter("CollectMedia", here, MediaError("bad_manifest", "it has no rows"))
     folder = manifest.uri.rpartition("/")[0]
     for number, row in enumerate(rows, 1):
         path = next((str(row[column]) for column in PATH_COLUMNS if row.get(column)), "")
@@ -178,8 +216,12 @@ def _in_manifest(store: Store, manifest: Entry) -> Iterator[Found]:
             yield dead_letter("CollectMedia", lost, MediaError("bad_manifest", f"row {number} {problem}"))
             continue
         target = path if "://" in path or path.startswith(("/", "~")) else join(folder, path)
-        name, entry = str(row.get("id") or path), store_for(target).stat(target)
-        if entry is None or store.is_folder(target):
+        name = path if row.get("id") in (None, "") else str(row["id"])
+        unknown = MediaFile(media_id(store.canonical(target)), name, target, "")
+        entry = attempt("CollectMedia", unknown, functools.partial(_look_up, target))
+        if isinstance(entry, DeadLetter):
+            yield entry
+        elif entry is None or store.is_folder(target):
             yield _nothing(store, target, "missing", name)
         else:
             yield media_file(entry, name, language)
@@ -210,11 +252,24 @@ def _parse_manifest(content: bytes, suffix: str) -> Iterator[dict[str, Any]]:
     if suffix == ".csv":
         yield from csv.DictReader(io.StringIO(text, newline=""))
         return
-    for line in filter(str.strip, text.splitlines()):
-        row = json.loads(line) if suffix == ".jsonl" else {"path": line.strip()}
-        if not isinstance(row, dict):
-            raise ValueError(f"not a JSON object: {line[:80]}")
-        yield row
+    for line in filter(str.strip, text.split("\n")):  # splitlines would cut at U+2028 inside a JSON string
+        yield _json_row(line) if suffix == ".jsonl" else {"path": line.strip()}
+
+
+def _json_row(line: str) -> dict[str, Any]:
+    """The row, or one without a path where the line is no JSON object: it becomes a dead letter of its own."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    return row if isinstance(row, dict) else {"path": ""}
+
+
+def _content(store: Store, manifest: Entry) -> bytes:
+    try:
+        return store.read(manifest.uri)
+    except PermissionError as error:
+        raise MediaError("unreadable", str(error)) from error
 
 
 def _nothing(store: Store, uri: str, code: str, name: str = "") -> DeadLetter:
@@ -224,4 +279,6 @@ def _nothing(store: Store, uri: str, code: str, name: str = "") -> DeadLetter:
 
 
 def _suffix(name: str) -> str:
-    return "." + name.rsplit("/", 1)[-1].rpartition(".")[2].lower()
+    """ ".mp3" of "a.MP3"; "" of a name without a dot."""
+    _, dot, suffix = name.rsplit("/", 1)[-1].rpartition(".")
+    return dot + suffix.lower() if dot else ""

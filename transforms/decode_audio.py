@@ -223,9 +223,10 @@ def _facts(decoder: ffmpeg.Decoder, meter: Meter, decode_s: float) -> AudioFacts
         raise decoder.failure() if not ended_well else MediaError("no_samples", log)
     source, duration_s = decoder.source(), meter.samples / SAMPLE_RATE_HZ
     # The container's length is that of its longest track: with video, audio may honestly be shorter.
-    declared_s = source.declared_s if (ended_well and not source.has_video) or not ended_well else None
+    damaged = not ended_well or decoder.cut_short()
+    declared_s = source.declared_s if damaged or not source.has_video else None
     problems: tuple[Problem, ...] = ()
-    if not ended_well or (declared_s and duration_s < WHOLE * declared_s - 1):
+    if damaged or (declared_s and duration_s < WHOLE * declared_s - 1):
         claimed = f" of {declared_s:.1f}" if declared_s else ""
         message = f"only {duration_s:.1f}{claimed} seconds could be decoded: the file is cut short or damaged"
         problems = (Problem("media", "truncated", message),)

@@ -121,7 +121,7 @@ class Layers:
     def _get(self, uri: str, media: MediaFile | None) -> dict[str, Any] | None:
         try:
             content = json.loads(store_for(uri).read(uri))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # a power cut may leave a name without its content
             return None
         if media is not None and content["media"]["version"] != media.version:
             return None

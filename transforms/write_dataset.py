@@ -70,7 +70,7 @@ class WriteDataset(beam.PTransform):
             | "KeyByShard" >> beam.Map(keyed_by_shard, shards).with_output_types(tuple[int, MediaOutcome])
             | "Shards" >> beam.GroupByKey()
             | "WriteShard" >> beam.Map(write_shard, self.layers, self.provenance, shards)
-            | "AddUp" >> beam.CombineGlobally(MergeSummaries())
+            | "AddUp" >> beam.CombineGlobally(MergeSummaries()).without_defaults()
             | "Publish" >> beam.Map(publish, self.layers.output, self.config)
         )
 

@@ -67,7 +67,7 @@ FROM_NOTHING = (
 FROM_EARLIER = (
     Stage("8 s", Shape(8, 8.0, 4, 16), 1_200, 1e-3, 5e-4),
     Stage("15 s", Shape(15, 15.0, 7, 10), 248, 5e-4, 4e-4),
-    Stage("30 s", Shape(30, 15.0, 7, 8), 600, 4e-4, 1e-5),
+    Stage("30 s", Shape(30, 15.0, 7, 8, 0.75), 850, 4e-4, 1e-5),
 )
 STAGES = FROM_EARLIER if vocabulary.START.exists() else FROM_NOTHING
 

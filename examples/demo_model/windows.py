@@ -23,7 +23,6 @@ MELS = 80
 STATES_PER_S = 50
 IGNORED = -100
 NO_SPEECH_SHARE = 0.06
-FULL_SHARE = 0.5
 TIMESTAMPS_SHARE = 0.6
 TRANSLATION_SHARE = {"hi": 0.4, "en": 0.06}
 
@@ -55,6 +54,8 @@ class Shape:
     longest_s: float
     most_utterances: int
     batch: int
+    full_share: float = 0.5
+    """How many windows are filled with as many utterances as fit; the others have fewer."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Composer:
         samples = np.zeros(int(shape.longest_s * SAMPLE_RATE_HZ), np.float32)
         placed: list[Placed] = []
         most = shape.most_utterances
-        wanted = most if rng.random() < FULL_SHARE else rng.integers(1, most + 1)
+        wanted = most if rng.random() < shape.full_share else rng.integers(1, most + 1)
         position_s = rng.uniform(0, 1.0) if rng.random() < 0.7 else 0.0
         gain = 10 ** rng.uniform(-1.5, 0)
         while len(placed) < wanted:

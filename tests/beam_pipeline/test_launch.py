@@ -19,7 +19,10 @@ transforms.models.handler.ModelError: cannot load the model x [while running 'A/
     [
         (ModelError("cannot load the model x [while running 'A/B']"), "cannot load the model x"),
         (RuntimeError(TRACE), "cannot load the model x"),
-        (ZeroDivisionError("float division by zero [while running 'A']"), "ZeroDivisionError\nfloat division by zero"),
+        (
+            ZeroDivisionError("float division by zero [while running 'A']"),
+            "ZeroDivisionError\nfloat division by zero",
+        ),
     ],
 )
 def test_the_user_gets_the_cause_and_not_beams_stack(error, told):

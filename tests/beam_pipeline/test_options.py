@@ -83,7 +83,11 @@ def test_a_config_file_sets_any_flag_and_the_command_line_wins(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "advice"),
-    [("nope: 1\ninput: a\noutput: b", "unknown argument --nope"), ("[1, 2]", "must map flags"), ("a: [", "cannot be")],
+    [
+        ("nope: 1\ninput: a\noutput: b", "unknown argument --nope"),
+        ("[1, 2]", "must map flags"),
+        ("a: [", "cannot be"),
+    ],
 )
 def test_a_config_file_that_cannot_be_meant_is_refused(tmp_path, capsys, content, advice):
     (tmp_path / "job.yaml").write_text(content)

@@ -48,7 +48,10 @@ def test_a_translation_gets_files_with_its_language_in_the_name(layers, tmp_path
     translated = tuple(Segment(s.start, s.end, s.translation, "en") for s in SEGMENTS)
     save(transcript(translation_language="en", translated_segments=translated), layers, SaveConfig(("srt",)))
     assert files(layers) == ["talks/a.en.srt", "talks/a.srt"]
-    assert [line.text for line in pysubs2.load(str(tmp_path / "out/media/talks/a.en.srt"))] == ["Hello", "How are you?"]
+    assert [line.text for line in pysubs2.load(str(tmp_path / "out/media/talks/a.en.srt"))] == [
+        "Hello",
+        "How are you?",
+    ]
 
 
 def test_saving_again_changes_nothing(layers, tmp_path):

@@ -34,7 +34,9 @@ class EchoModel:
     def transcribe(self, windows):
         if any(window.pcm == b"bad" for window in windows):
             raise RuntimeError("boom")
-        return [Heard({"transcribe": (Segment(0.0, 1.0, window.pcm.decode(), "hi"),)}, "hi", 1.0) for window in windows]
+        return [
+            Heard({"transcribe": (Segment(0.0, 1.0, window.pcm.decode(), "hi"),)}, "hi", 1.0) for window in windows
+        ]
 
     def release_memory(self):
         pass

@@ -23,7 +23,11 @@ def whole(windows, audio=AUDIO, target=""):
 
 def test_the_language_is_the_one_spoken_longest_not_the_one_of_most_windows():
     spoken = {"transcribe": (seg(0, 1),)}
-    windows = [record(0, 0, 2, "en", spoken), record(1, 2, 4, "en", spoken), record(2, 4, 10, "hi", spoken, None, 0.8)]
+    windows = [
+        record(0, 0, 2, "en", spoken),
+        record(1, 2, 4, "en", spoken),
+        record(2, 4, 10, "hi", spoken, None, 0.8),
+    ]
     assert vote(windows) == ("hi", 0.8)
 
 

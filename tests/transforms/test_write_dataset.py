@@ -28,7 +28,9 @@ SCHEMA = pathlib.Path(__file__).parent.parent / "data" / "schema.json"
 
 
 def media(number):
-    return MediaFile(f"{number * 7919:032x}"[::-1], f"m{number:03}.mp3", f"/in/m{number:03}.mp3", "v", name=f"m{number}")
+    return MediaFile(
+        f"{number * 7919:032x}"[::-1], f"m{number:03}.mp3", f"/in/m{number:03}.mp3", "v", name=f"m{number}"
+    )
 
 
 def commit(layers, number):

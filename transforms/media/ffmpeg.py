@@ -24,6 +24,8 @@ from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 LOG_HEAD_BYTES = 64 << 10  # the container's description comes first ...
 LOG_TAIL_BYTES = 4 << 10  # ... and the reason of a failure last
+VIDEO = r": Video: (?!.*\(attached pic\))"  # a cover picture is no video
+CUT_SHORT = "partial file|File ended prematurely"  # ffmpeg says so and exits with 0
 LAYOUTS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}
 
 _running: set[subprocess.Popen[bytes]] = set()
@@ -118,6 +120,10 @@ class Decoder:
         """What the container said. Call it after `finish`."""
         return parse_log(self._head.decode("utf-8", "replace"))
 
+    def cut_short(self) -> bool:
+        """Whether the container ended before its index does. Call it after `finish`."""
+        return re.search(CUT_SHORT, (self._head + self._tail).decode("utf-8", "replace")) is not None
+
     def failure(self) -> MediaError:
         """Why there is no audio at all, from ffmpeg's log."""
         log = self._head.decode("utf-8", "replace") + self.log_tail()
@@ -160,11 +166,10 @@ def _stream(path: pathlib.Path, track: str) -> object:
     quiet = {"nostdin": None, "hide_banner": None, "nostats": None, "loglevel": "info"}
     source = ffmpeg.input(f"file:{path}", protocol_whitelist="file", threads=1, **quiet)
     number = track or "0"
-    wanted = f"0:a:{number}" if number.isdigit() else f"0:a:m:language:{number}"
-    return source.output(
-        "pipe:1", format="s16le", acodec="pcm_s16le", map=wanted, ac=1, ar=SAMPLE_RATE_HZ,
-        af="aresample=async=1:first_pts=0",
-    )  # fmt: skip
+    # As the input of a filter it is the first track that matches; -map would take all of the language.
+    wanted = f"a:{number}" if number.isdigit() else f"a:m:language:{number}"
+    even = source[wanted].filter("aresample", **{"async": 1, "first_pts": 0})
+    return even.output("pipe:1", format="s16le", acodec="pcm_s16le", ac=1, ar=SAMPLE_RATE_HZ)
 
 
 def parse_log(log: str) -> Source:
@@ -172,14 +177,14 @@ def parse_log(log: str) -> Source:
     described = log.split("\nOutput #0", 1)[0]
     pattern = r"Stream #0:(\d+)\S*: Audio: ([\w-]+)[^\n]*?, (\d+) Hz, ([^,\n]+)"
     tracks = {index: rest for index, *rest in re.findall(pattern, described)}
-    chosen = re.search(r"Stream #0:(\d+) -> #0:0", described)
+    chosen = re.search(r"Stream #0:(\d+)(?: \([^)]*\))? -> (?:#0:0|aresample)", described)
     codec, rate, layout = tracks.get(chosen.group(1) if chosen else "", ("", "0", ""))
-    length = re.search(r"Duration: (\d+):(\d\d):(\d\d\.\d+)", described)
+    length = re.search(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", described, re.MULTILINE)
     declared = None
     if length and "Estimating duration from bitrate" not in described:
         hours, minutes, seconds = length.groups()
         declared = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    return Source(declared, int(rate), count_channels(layout), codec, ": Video: " in described)
+    return Source(declared, int(rate), count_channels(layout), codec, bool(re.search(VIDEO, described)))
 
 
 def count_channels(layout: str) -> int:
@@ -198,4 +203,5 @@ def failure_code(log: str, explicit_track: bool) -> str:
         return "missing"
     if "matches no streams" in log or "does not contain any stream" in log:
         return "no_such_track" if explicit_track else "no_audio_track"
-    return "decode_failed" if "Input #0" in log else "not_media"
+    machine = re.search("Cannot allocate memory|Input/output error|loading shared libraries", log)
+    return "decode_failed" if machine or "Input #0" in log or not log.strip() else "not_media"

@@ -50,7 +50,7 @@ class Span(NamedTuple):
 class WindowCutter:
     """Cuts one stream: feed it blocks of audio with their speech probabilities, then finish.
 
-    It holds the audio of at most one window, the pauses around it and one block, whatever the length of the media.
+    It holds the audio of at most two windows, one to fill and one to come, and one block, however long the media.
     """
 
     def __init__(self, config: WindowConfig) -> None:
@@ -61,6 +61,7 @@ class WindowCutter:
         self._voice: list[float] = []  # probability of each frame of the open span
         self._open: int | None = None  # where the open span starts
         self._last_voiced = 0  # end of its last voiced frame
+        self._cut: int | None = None  # where the last span was split: the rest of a word is no click
         self._pending: list[Span] = []  # spans of the window that is being filled
         self._pad = round(config.pad_s / FRAME_S)
         self._room = int(config.max_window_s / FRAME_S) - 2 * self._pad  # frames of a window without its padding
@@ -100,7 +101,7 @@ class WindowCutter:
         """End the open span at the frame `end`."""
         assert self._open is not None
         span, self._open = Span(self._open, end), None
-        if (span.end - span.start) * FRAME_S >= self._config.min_speech_s:
+        if (span.end - span.start) * FRAME_S >= self._config.min_speech_s or span.start == self._cut:
             yield from self._add(span)
 
     def _split(self) -> Iterator[Window]:
@@ -112,6 +113,7 @@ class WindowCutter:
         yield from self._add(Span(start, cut))
         yield from self._flush()
         self._open, self._voice, self._last_voiced = cut, rest, max(self._last_voiced, cut + 1)
+        self._cut = cut
 
     def _add(self, span: Span) -> Iterator[Window]:
         """Put a span into the window that is being filled, or start the next with it."""
@@ -131,7 +133,7 @@ class WindowCutter:
         end = min(spans[-1].end + self._pad, self._seen if limit is None else max(limit, spans[-1].end))
         pcm = bytes(self._audio[self._offset(start) : self._offset(end)])
         speech_s = sum(span.end - span.start for span in spans) * FRAME_S
-        self._drop(spans[-1].end)
+        self._drop(end)  # the next window starts behind this one, also where both pad the same short pause
         if pcm:
             yield Window(start * FRAME_SAMPLES, pcm, speech_s)
 

@@ -35,7 +35,11 @@ class Store(Protocol):
         ...
 
     def list(self, folder: str) -> Iterator[Entry]:
-        """Every object below the folder, sorted by name."""
+        """Every object below the folder, sorted by name.
+
+        Raises:
+            PermissionError: a part of it may not be read; raised when everything else has been listed.
+        """
         ...
 
     def glob(self, pattern: str) -> Iterator[Entry]:
@@ -79,4 +83,4 @@ def store_for(uri: str) -> Store:
 
 def join(place: str, *parts: str) -> str:
     """The URI of something below a place."""
-    return "/".join([place.rstrip("/") if place.strip("/") else place, *parts])
+    return "/".join([place.rstrip("/"), *parts])

@@ -23,17 +23,22 @@ class LocalStore:
         path = self._path(uri)
         try:
             found = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
+        except (OSError, ValueError) as error:  # no such name, or one that no file can have (too long, loop, NUL)
+            if isinstance(error, PermissionError):
+                raise
             return None
         return Entry(str(path), found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
 
     def list(self, folder: str) -> Iterator[Entry]:
-        for root, folders, files in os.walk(self._path(folder)):  # does not follow links to folders: no loops
-            folders.sort()
-            for name in sorted(files):
-                entry = self.stat(str(pathlib.Path(root, name)))
-                if entry is not None:
-                    yield entry
+        errors: list[OSError] = []
+        walk = os.walk(self._path(folder), onerror=errors.append)  # does not follow links to folders: no loops
+        for name in sorted(str(pathlib.Path(root, name)) for root, _, files in walk for name in files):
+            entry = self.stat(name)
+            if entry is not None:
+                yield entry
+        for error in errors:
+            if isinstance(error, PermissionError):
+                raise error
 
     def glob(self, pattern: str) -> Iterator[Entry]:
         for name in sorted(glob.glob(self.canonical(pattern), recursive=True)):  # noqa: PTH207 - no ** in old ones
@@ -42,7 +47,7 @@ class LocalStore:
                 yield entry
 
     def is_folder(self, uri: str) -> bool:
-        return self._path(uri).is_dir()
+        return os.path.isdir(self._path(uri))  # noqa: PTH112 - pathlib's raises on names that cannot be
 
     def read(self, uri: str) -> bytes:
         return self._path(uri).read_bytes()
