@@ -31,6 +31,8 @@ WORK = Path(__file__).parent / "work"
 ESPEAK_DATA = Path("/usr/lib/x86_64-linux-gnu/espeak-ng-data")
 SAMPLE_RATE_HZ = 16_000
 ESPEAK_RATE_HZ = 22_050
+WAVE_HEADER_BYTES = 44
+"""espeak-ng's header; its length of the data is wrong when it writes to a pipe."""
 SILENCE_BELOW_PEAK = 0.01
 BATCH = 250
 
@@ -142,7 +144,7 @@ def say(order: Order, data: Path) -> Samples:
     ]  # fmt: skip
     spoken = subprocess.run(command, capture_output=True, check=True).stdout
     with wave.open(io.BytesIO(spoken)) as file:
-        pcm = np.frombuffer(spoken[44:], np.int16)
+        pcm = np.frombuffer(spoken[WAVE_HEADER_BYTES:], np.int16)
         if file.getframerate() != ESPEAK_RATE_HZ:
             raise ValueError(f"espeak-ng spoke at {file.getframerate()} Hz, not {ESPEAK_RATE_HZ}")
     samples = pcm.astype(np.float32) / 32_768

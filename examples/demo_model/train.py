@@ -25,20 +25,12 @@ from windows import IGNORED, STATES_PER_S, Batch, Batches, Shape
 
 CHECKPOINT = WORK / "checkpoint.pt"
 WARM_UP_STEPS = 100
-CTC_WEIGHT = 0.4
 MUON_RATE = 1.5
 """Muon's learning rate, in AdamW's."""
 LOG_EVERY = 25
 PROCESSES = 2
 """One a core, each with half of a batch: they wait for each other once a step."""
 SAVE_EVERY_S = 150.0
-
-
-NEIGHBOURS = (-6, -2, 0, 2, 6)
-"""Where the encoder's heads look at first, in states of 0.02 s from their own."""
-NEIGHBOUR_WAVES = (2, 3, 5, 6, 8, 9, 11, 12, 14, 16, 17, 19, 20, 22, 24, 26)
-"""The sinusoids they use: wavelengths of 8 to 130 states."""
-NEIGHBOUR_SCALE = 1.4
 LONGEST_SHORT_S = 8
 """The longest frame for which `short_attention` is the faster one."""
 
@@ -52,6 +44,7 @@ class Stage:
     steps: int
     first_rate: float
     last_rate: float
+    ctc_weight: float = 0.4
 
     def rate(self, step: int) -> float:
         fallen = 0.5 - 0.5 * math.cos(math.pi * step / self.steps)
@@ -59,15 +52,15 @@ class Stage:
 
 
 FROM_NOTHING = (
-    Stage("single", Shape(4, 4.0, 1, 32), 1_500, 2e-3, 1.2e-3),
+    Stage("single", Shape(4, 4.0, 1, 32), 1_500, 2e-3, 1.2e-3, ctc_weight=1.0),
     Stage("8 s", Shape(8, 8.0, 4, 16), 4_000, 1.2e-3, 4e-4),
     Stage("15 s", Shape(15, 15.0, 7, 10), 1_000, 4e-4, 3e-4),
-    Stage("30 s", Shape(30, 15.0, 7, 8), 1_000, 3e-4, 1e-5),
+    Stage("30 s", Shape(30, 15.0, 7, 8, 0.75), 1_500, 4e-4, 1e-5),
 )
 FROM_EARLIER = (
     Stage("8 s", Shape(8, 8.0, 4, 16), 1_200, 1e-3, 5e-4),
     Stage("15 s", Shape(15, 15.0, 7, 10), 248, 5e-4, 4e-4),
-    Stage("30 s", Shape(30, 15.0, 7, 8, 0.75), 850, 4e-4, 1e-5),
+    Stage("30 s", Shape(30, 15.0, 7, 8, 0.75), 1_150, 4e-4, 1e-5),
 )
 STAGES = FROM_EARLIER if vocabulary.START.exists() else FROM_NOTHING
 
@@ -134,7 +127,6 @@ def model_config() -> WhisperConfig:
         pad_token_id=tokenizer.eos_token_id,
         suppress_tokens=None,
         begin_suppress_tokens=None,
-        init_std=0.05,
     )
 
 
@@ -150,30 +142,6 @@ def set_frame(model: WhisperForConditionalGeneration, frame_s: int) -> None:
     model.set_attn_implementation("short" if frame_s <= LONGEST_SHORT_S else "sdpa")
 
 
-@torch.no_grad()
-def look_at_neighbours(model: WhisperForConditionalGeneration) -> None:
-    """Let each head of the encoder begin as a narrow window onto a moment nearby, in place.
-
-    A query turned by an offset meets the keys' sinusoids best at that offset. Left to chance, heads
-    take thousands of steps to find that sound is understood from its neighbours.
-    """
-    width = model.config.d_model
-    for layer in model.model.encoder.layers:
-        attention = layer.self_attn
-        for head in range(attention.num_heads):
-            offset = NEIGHBOURS[head % len(NEIGHBOURS)]
-            for row, wave in enumerate(NEIGHBOUR_WAVES):
-                turn = offset * math.exp(-math.log(10_000) * wave / (width // 2 - 1))
-                sine, cosine = wave, width // 2 + wave
-                first = head * attention.head_dim + 2 * row
-                attention.k_proj.weight[first, sine] += NEIGHBOUR_SCALE
-                attention.k_proj.weight[first + 1, cosine] += NEIGHBOUR_SCALE
-                attention.q_proj.weight[first, sine] += NEIGHBOUR_SCALE * math.cos(turn)
-                attention.q_proj.weight[first, cosine] += NEIGHBOUR_SCALE * math.sin(turn)
-                attention.q_proj.weight[first + 1, cosine] += NEIGHBOUR_SCALE * math.cos(turn)
-                attention.q_proj.weight[first + 1, sine] -= NEIGHBOUR_SCALE * math.sin(turn)
-
-
 def start(seed: int) -> Training:
     """Return an untrained model, or the last checkpoint if there is one."""
     torch.manual_seed(seed)
@@ -183,7 +151,6 @@ def start(seed: int) -> Training:
         )
     else:
         model = WhisperForConditionalGeneration(model_config())
-        look_at_neighbours(model)
     set_frame(model, STAGES[0].shape.frame_s)
     ctc_head = nn.Linear(model.config.d_model, len(vocabulary.letters()) + 1)
     training = Training(model, ctc_head, make_optimizers(model, ctc_head))
@@ -286,7 +253,7 @@ def train_stage(training: Training, stage: Stage, seed: int) -> Iterator[tuple[f
         cross_entropy, ctc = losses(training, batch)
         training.model.zero_grad()
         training.ctc_head.zero_grad()
-        (cross_entropy + CTC_WEIGHT * ctc).backward()
+        (cross_entropy + stage.ctc_weight * ctc).backward()
         average_gradients(learned)
         nn.utils.clip_grad_norm_(learned, 1.0)
         for optimizer in training.optimizers:

@@ -1,4 +1,4 @@
-"""The demo model on a small fixed part of its evaluation: voices and sentences that its training never saw."""
+"""The demo model on a small fixed part of its evaluation: voices and sentences it never heard."""
 
 import json
 import pathlib
@@ -21,8 +21,8 @@ NEAR_S = 0.25
 def windows():
     """The truth of each window, with its samples: float32[n_samples]."""
     command = ["ffmpeg", "-loglevel", "error", "-i", str(WINDOWS / "windows.opus")]
-    pcm = subprocess.run([*command, "-f", "f32le", "-ar", "16000", "-"], capture_output=True, check=True)
-    samples = np.frombuffer(pcm.stdout, np.float32)
+    command += ["-f", "f32le", "-ar", str(SAMPLE_RATE_HZ), "-"]
+    samples = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, "f4")
     rows = json.loads((WINDOWS / "windows.json").read_text(encoding="utf-8"))
     return [{**row, "samples": samples[row["start"] :][: row["length"]]} for row in rows]
 
@@ -77,8 +77,8 @@ def word_error(wanted, got):
         for number, word in enumerate(truth, 1):
             previous, row[0] = row[0], number
             for column, other in enumerate(text, 1):
-                replaced = previous + (word != other)
-                previous, row[column] = row[column], min(replaced, row[column] + 1, row[column - 1] + 1)
+                cheapest = min(previous + (word != other), row[column] + 1, row[column - 1] + 1)
+                previous, row[column] = row[column], cheapest
         wrong, total = wrong + row[-1], total + len(truth)
     return wrong / total
 

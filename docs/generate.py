@@ -1,0 +1,103 @@
+"""Make the pages of docs/ that say what the code says: options.md, schema.md and failures.md.
+
+    python docs/generate.py          writes them
+    python docs/generate.py --check  exits with 1 when one is stale
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+
+import pyarrow as pa
+
+from beam_pipeline import options
+from transforms.dataset_schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TRANSCRIPTS
+from transforms.dead_letters import CODES, PROBLEMS, RETRYABLE
+
+DOCS = pathlib.Path(__file__).parent
+MADE = "<!-- made by docs/generate.py -->\n"
+
+
+def options_page() -> str:
+    """Every flag, in a table a step."""
+    lines = [MADE, "# Options\n", options.DESCRIPTION + " " + options.EPILOG + "\n"]
+    lines.append("`--config FILE.yaml` sets any of them: `model: demo`, `input: [a, b]`, `overwrite: true`.\n")
+    for group in options.parser()._action_groups[2:]:
+        lines += [f"## {group.title}\n", "| flag | default | meaning |", "|---|---|---|"]
+        for action in group._group_actions:
+            lines.append(f"| `{action.option_strings[0]}` | {_default(action)} | {_cell(action.help or '')} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def schema_page() -> str:
+    """The columns of each table."""
+    lines = [MADE, f"# The dataset (schema version {SCHEMA_VERSION})\n"]
+    lines.append("Parquet, zstd, one folder a table under the output. Times are seconds from the start of the media.\n")
+    tables = (("transcripts", TRANSCRIPTS), ("segments", SEGMENTS), ("dead_letters", DEAD_LETTERS))
+    for name, schema in tables:
+        lines += [f"## {name}\n", "| column | type | null | meaning |", "|---|---|---|---|"]
+        lines += [row for field in schema for row in _rows(field, "")]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def failures_page() -> str:
+    """Every code of a dead letter and of a problem, and what to do."""
+    lines = [MADE, "# When something cannot be done\n"]
+    lines.append(
+        "A media that cannot be done is a row of `dead_letters`; the others are not touched by it, and the run ends "
+        "with exit code 3. A dead letter is remembered: a later run tries it again when the file has changed, or with "
+        "`--retry_failed`. What went wrong inside a media that still has a transcript is in its `problems`, and its "
+        "`status` is `partial`.\n"
+    )
+    lines += ["## Codes of dead letters\n", "| code | what to do | may another try help |", "|---|---|---|"]
+    lines += [f"| `{code}` | {_cell(text)} | {'yes' if code in RETRYABLE else 'no'} |" for code, text in CODES.items()]
+    lines += ["\n## Codes of problems\n", "| code | meaning |", "|---|---|"]
+    lines += [f"| `{code}` | {_cell(text)} |" for code, text in PROBLEMS.items()]
+    return "\n".join([*lines, ""])
+
+
+PAGES = {"options.md": options_page, "schema.md": schema_page, "failures.md": failures_page}
+
+
+def _rows(field: pa.Field, parent: str) -> list[str]:
+    """The table row of a column, and those of the fields inside it."""
+    inner = field.type.value_type if pa.types.is_list(field.type) else None
+    kind = str(field.type) if inner is None else "list of struct" if pa.types.is_struct(inner) else f"list of {inner}"
+    meaning = field.metadata[b"description"].decode()
+    rows = [f"| `{parent}{field.name}` | {kind} | {'yes' if field.nullable else 'no'} | {_cell(meaning)} |"]
+    if inner is not None and pa.types.is_struct(inner):
+        rows += [row for each in inner for row in _rows(each, f"{parent}{field.name}.")]
+    return rows
+
+
+def _default(action: argparse.Action) -> str:
+    empty = action.default is None or action.default in ("", False) or action.default == [] or action.required
+    value = " ".join(map(str, action.default)) if isinstance(action.default, list) else action.default
+    return "required" if action.required else "" if empty else f"`{value}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main() -> int:
+    stale = [name for name, page in PAGES.items() if _content(name) != page()]
+    if "--check" in sys.argv:
+        print(f"stale: {', '.join(stale)}; run script/fix" if stale else "docs are fresh")
+        return 1 if stale else 0
+    for name in stale:
+        (DOCS / name).write_text(PAGES[name]())
+    return 0
+
+
+def _content(name: str) -> str:
+    path = DOCS / name
+    return path.read_text() if path.exists() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""What the documentation says is true: commands run, generated pages are fresh, links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from beam_pipeline import options
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"(?:<!-- (.*?) -->\n)?```(\w+)\n(.*?)```", README, re.DOTALL)
+SAMPLE_RUN = "python -m beam_pipeline --input examples/media --output out --model demo --translate_to en\n"
+
+
+@pytest.fixture
+def checkout(tmp_path, sample_run):
+    """A folder that looks to a command like the checkout after `script/run`."""
+    for name in ("examples", "script"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "out").symlink_to(sample_run)
+    return tmp_path
+
+
+def test_every_block_says_whether_it_is_run_here():
+    unmarked = [text for mark, language, text in BLOCKS if language in ("sh", "python") and not mark]
+    assert unmarked == []
+
+
+def test_the_first_lines_are_the_two_commands():
+    first = README.split("```")[1]
+    assert first.split("\n")[1:3] == [
+        "script/run      # sets everything up, then transcribes and translates the sample media into out/",
+        "script/test     # sets everything up, then runs the tests",
+    ]
+
+
+def test_script_run_calls_what_the_readme_says():
+    assert SAMPLE_RUN in [text for _, _, text in BLOCKS]
+    flags = SAMPLE_RUN.split("beam_pipeline ")[1].strip()
+    assert f"set -- {flags}\n" in (ROOT / "script" / "run").read_text()
+
+
+def run(command, folder):
+    path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env={**os.environ, "PATH": path})
+
+
+def test_the_python_of_the_readme_prints_what_the_readme_shows(checkout):
+    shown = [(code, BLOCKS[at + 1][2]) for at, (_, language, code) in enumerate(BLOCKS) if language == "python"]
+    assert shown
+    for code, output in shown:
+        done = run([sys.executable, "-c", code], checkout)
+        assert done.stdout == output, done.stderr
+
+
+def test_the_shell_of_the_readme_works(checkout):
+    if not shutil.which("ffmpeg"):
+        pytest.skip("NOT TESTED: no ffmpeg on PATH for the README's ffmpeg command")
+    for mark, language, text in BLOCKS:
+        if (mark, language) == ("run", "sh") and "beam_pipeline" not in text and "script/" not in text:
+            done = run(["sh", "-e", "-c", text], checkout)
+            assert done.returncode == 0, done.stderr
+    assert (checkout / "frame.png").stat().st_size > 1000
+
+
+def test_the_flags_of_commands_that_need_more_than_this_machine_exist():
+    shell = [text for mark, language, text in BLOCKS if language == "sh" and mark.startswith("needs")]
+    commands = [line for text in shell for line in text.replace("\\\n", " ").splitlines() if "-m beam_pipeline" in line]
+    assert commands
+    for command in commands:
+        options.parse(shlex.split(command)[3:])
+
+
+def test_the_generated_pages_are_fresh():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    check = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    done = subprocess.run(check, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_links_lead_to_files_that_are_there(page):
+    text = (ROOT / page).read_text()
+    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
+    missing = [target for target in targets if not (ROOT / page).parent.joinpath(target).exists()]
+    assert missing == []
