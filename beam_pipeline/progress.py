@@ -12,9 +12,11 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 LOG_EVERY_S = 30.0
 REFRESH_S = 0.5
@@ -31,6 +33,8 @@ class Progress:
         self._started = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
+        on_terminal = sys.stderr.isatty()
+        self._above_the_bar: AbstractContextManager[None] = logging_redirect_tqdm() if on_terminal else nullcontext()
 
     @property
     def address(self) -> str:
@@ -38,6 +42,7 @@ class Progress:
         return f"{host}:{port}"
 
     def __enter__(self) -> Progress:
+        self._above_the_bar.__enter__()
         self._thread.start()
         return self
 
@@ -46,6 +51,7 @@ class Progress:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        self._above_the_bar.__exit__(kind, error, trace)
         self._socket.close()
 
     def line(self) -> str:
@@ -56,6 +62,7 @@ class Progress:
         elapsed = max(time.monotonic() - self._started, 1e-3)
         audio_s = self.counts["audio_s"]
         figures = f"{audio_s / 3600:.2f} h audio, {audio_s / elapsed:.1f}x real time"
+        figures += f", {self.counts['windows']:.0f} windows"  # moves also while a long media is under way
         failed = self.counts["failed"]
         return f"{figures}, {failed:.0f} failed" if failed else figures
 

@@ -1,7 +1,7 @@
 """Make the pages of docs/ that say what the code says: options.md, schema.md and failures.md.
 
-    python docs/generate.py          writes them
-    python docs/generate.py --check  exits with 1 when one is stale
+python docs/generate.py          writes them
+python docs/generate.py --check  exits with 1 when one is stale
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def options_page() -> str:
 def schema_page() -> str:
     """The columns of each table."""
     lines = [MADE, f"# The dataset (schema version {SCHEMA_VERSION})\n"]
-    lines.append("Parquet, zstd, one folder a table under the output. Times are seconds from the start of the media.\n")
+    lines.append(
+        "Parquet, zstd, one folder a table under the output. Times are seconds from the start of the media.\n"
+    )
     tables = (("transcripts", TRANSCRIPTS), ("segments", SEGMENTS), ("dead_letters", DEAD_LETTERS))
     for name, schema in tables:
         lines += [f"## {name}\n", "| column | type | null | meaning |", "|---|---|---|---|"]
@@ -48,13 +50,15 @@ def failures_page() -> str:
     """Every code of a dead letter and of a problem, and what to do."""
     lines = [MADE, "# When something cannot be done\n"]
     lines.append(
-        "A media that cannot be done is a row of `dead_letters`; the others are not touched by it, and the run ends "
+        "A media that cannot be done is a row of `dead_letters`; the others are not touched, and the run ends "
         "with exit code 3. A dead letter is remembered: a later run tries it again when the file has changed, or with "
         "`--retry_failed`. What went wrong inside a media that still has a transcript is in its `problems`, and its "
         "`status` is `partial`.\n"
     )
     lines += ["## Codes of dead letters\n", "| code | what to do | may another try help |", "|---|---|---|"]
-    lines += [f"| `{code}` | {_cell(text)} | {'yes' if code in RETRYABLE else 'no'} |" for code, text in CODES.items()]
+    lines += [
+        f"| `{code}` | {_cell(text)} | {'yes' if code in RETRYABLE else 'no'} |" for code, text in CODES.items()
+    ]
     lines += ["\n## Codes of problems\n", "| code | meaning |", "|---|---|"]
     lines += [f"| `{code}` | {_cell(text)} |" for code, text in PROBLEMS.items()]
     return "\n".join([*lines, ""])

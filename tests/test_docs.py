@@ -73,7 +73,9 @@ def test_the_shell_of_the_readme_works(checkout):
 
 def test_the_flags_of_commands_that_need_more_than_this_machine_exist():
     shell = [text for mark, language, text in BLOCKS if language == "sh" and mark.startswith("needs")]
-    commands = [line for text in shell for line in text.replace("\\\n", " ").splitlines() if "-m beam_pipeline" in line]
+    commands = [
+        line for text in shell for line in text.replace("\\\n", " ").splitlines() if "-m beam_pipeline" in line
+    ]
     assert commands
     for command in commands:
         options.parse(shlex.split(command)[3:])

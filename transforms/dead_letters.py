@@ -24,15 +24,15 @@ CODES = {
     "no_audio_track": "The file has no audio track. Nothing can be transcribed from it.",
     "no_such_track": "The file has no audio track that `--audio_track` names. Choose another one.",
     "no_samples": "The audio track holds no samples. The file is a header without content: fetch it again.",
-    "too_long": "The audio is longer than `--max_media_hours`. Raise the limit if it is meant to be, and add `--retry_failed`.",
-    "decoder_timeout": "The decoder gave no audio for `--decode_timeout_s`. Raise it for slow storage, and add `--retry_failed`.",
+    "too_long": "The audio is longer than `--max_media_hours`. Raise that if it is meant to be; add `--retry_failed`.",
+    "decoder_timeout": "The decoder gave no audio for `--decode_timeout_s`. Raise it, and add `--retry_failed`.",
     "decode_failed": "ffmpeg failed. `detail` holds its last words; play the file to see whether it is damaged.",
     "engine_failed": "The model failed on every window of the media. `detail` holds its error.",
     "incomplete": "Not every window of the media came back from the model. Run again; report it if it stays.",
     "unexpected": "An error that this software did not foresee. `detail` holds it: please report it.",
 }
 PROBLEMS = {  # of a media that still has a transcript
-    "truncated": "The file is cut short or damaged; what could be decoded was transcribed, and `coverage` says how much.",
+    "truncated": "The file is cut short or damaged; `coverage` says how much of it could be transcribed.",
     "engine_failed": "The model failed on this window alone. The other windows are there.",
     "token_limit": "The text of this window ran into the model's token limit, so its end is missing.",
     "translation_failed": "The translator gave no usable answer for this cue. The next run asks for it again.",

@@ -7,6 +7,7 @@ import os
 import pathlib
 import queue
 import subprocess
+import sys
 import threading
 import time
 
@@ -17,7 +18,7 @@ import pytest
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from tests.conftest import SAMPLES, TRUTH, media_of, write_wav
+from tests.conftest import ROOT, SAMPLES, TRUTH, media_of, write_wav
 from transforms.dead_letters import CODES, MediaError
 from transforms.decode_audio import DecodeAudio, DecodeConfig, _decode_into, decode
 from transforms.media import ffmpeg
@@ -493,3 +494,24 @@ def test_a_hanging_decoder_among_others_costs_its_media_only(tmp_path, monkeypat
     assert found["hang.mp3"][0].failure.retryable
     assert found["letter.flac"][-1].audio and found["office.mp3"][-1].audio
     assert psutil.Process().children(recursive=True) == []
+
+
+def test_memory_does_not_grow_with_the_length_of_the_media(tmp_path):
+    """Peak memory of a process that decodes a media and drops each window, for 4 and for 40 minutes."""
+    code = (
+        "import resource, sys, pathlib\nfrom tests.conftest import media_of\n"
+        "from transforms.decode_audio import DecodeConfig, decode\nfrom transforms.records import MediaChunk\n"
+        "windows = sum(1 for _ in decode(MediaChunk(media_of(pathlib.Path(sys.argv[1]))), DecodeConfig()))\n"
+        "print(windows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+
+    def peak_mb(minutes):
+        path = tmp_path / f"{minutes}.wav"
+        run_ffmpeg("-stream_loop", -1, "-i", SAMPLES / "five minutes.opus", "-t", 60 * minutes, "-ar", 16_000, path)
+        done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        return [int(figure) for figure in done.stdout.split()]
+
+    (few, short), (many, long) = peak_mb(4), peak_mb(40)
+    assert many > 8 * few
+    assert long < short + 20  # 40 minutes are 77 MB of samples
