@@ -51,7 +51,7 @@ def failures_page() -> str:
     lines = [MADE, "# When something cannot be done\n"]
     lines.append(
         "A media that cannot be done is a row of `dead_letters`; the others are not touched, and the run ends "
-        "with exit code 3. A dead letter is remembered: a later run tries it again when the file has changed, or with "
+        "with exit code 3. A dead letter is remembered: a later run tries it again when the file changes, or with "
         "`--retry_failed`. What went wrong inside a media that still has a transcript is in its `problems`, and its "
         "`status` is `partial`.\n"
     )

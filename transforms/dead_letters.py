@@ -24,7 +24,7 @@ CODES = {
     "no_audio_track": "The file has no audio track. Nothing can be transcribed from it.",
     "no_such_track": "The file has no audio track that `--audio_track` names. Choose another one.",
     "no_samples": "The audio track holds no samples. The file is a header without content: fetch it again.",
-    "too_long": "The audio is longer than `--max_media_hours`. Raise that if it is meant to be; add `--retry_failed`.",
+    "too_long": "The audio is longer than `--max_media_hours`. Raise it if that is meant; add `--retry_failed`.",
     "decoder_timeout": "The decoder gave no audio for `--decode_timeout_s`. Raise it, and add `--retry_failed`.",
     "decode_failed": "ffmpeg failed. `detail` holds its last words; play the file to see whether it is damaged.",
     "engine_failed": "The model failed on every window of the media. `detail` holds its error.",
