@@ -17,7 +17,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.dead_letters import MediaError, dead_letter
+from transforms.dead_letters import MediaError, attempt
 from transforms.media import ffmpeg
 from transforms.media.voice_activity import BLOCK_SAMPLES, VoiceActivity
 from transforms.media.windows import Window, WindowConfig, WindowCutter
@@ -126,13 +126,16 @@ def _decode_into(
 ) -> None:
     """Decode one chunk into the queue. Whatever happens, its last window arrives, or the bundle has been stopped."""
     sent = 0
-    try:
+
+    def send() -> None:
+        nonlocal sent
         for window in decode(chunk, config, stop.is_set):
             if not _put(ready, window, stop):
                 return
             sent += 1
-    except Exception as error:  # noqa: BLE001 - a thread's error would be lost; the letter carries it on
-        letter = dead_letter("DecodeAudio", chunk.media, error)
+
+    letter = attempt("DecodeAudio", chunk.media, send)  # a thread's error would be lost; the letter carries it on
+    if letter is not None:
         _put(ready, SpeechWindow(chunk, sent, 0, b"", total=sent + 1, failure=letter), stop)
 
 

@@ -38,4 +38,6 @@ def test_datagrams_of_strangers_do_no_harm():
 
 
 def test_a_step_without_a_display_stays_silent():
-    Ticker("").tick(done=1)
+    ticker = Ticker("")
+    ticker.tick(done=1)
+    assert ticker._socket is None

@@ -78,7 +78,7 @@ def shown(told):
     return told.media.id, "failed" if isinstance(told, DeadLetter) else "done before", ""
 
 
-def run(elements, tmp_path, check):
+def assert_told(elements, tmp_path, check):
     with TestPipeline("FnApiRunner") as pipeline:
         step = TranscribeSpeech(EchoHandler(), Layers(str(tmp_path), "asr", "saved"), PROVENANCE)
         assert_that(pipeline | beam.Create(elements, reshuffle=False) | step | beam.Map(shown), check)
@@ -89,25 +89,26 @@ def test_every_media_has_one_outcome_however_its_windows_interleave(tmp_path):
     elements = [window for name, texts in spoken.items() for window in windows(name, texts)]
     random.Random(1).shuffle(elements)
     expected = [(name, "ok" if texts else "empty", " ".join(texts)) for name, texts in spoken.items()]
-    run(elements, tmp_path, equal_to(expected))
+    assert_told(elements, tmp_path, equal_to(expected))
 
 
 def test_one_bad_window_costs_itself_and_a_media_of_bad_windows_is_a_dead_letter(tmp_path):
     elements = [*windows("good", ["a", "b"]), *windows("partly", ["c", "bad"]), *windows("bad", ["bad", "bad"])]
-    run(elements, tmp_path, equal_to([("good", "ok", "a b"), ("partly", "partial", "c"), ("bad", "failed", "")]))
+    expected = [("good", "ok", "a b"), ("partly", "partial", "c"), ("bad", "failed", "")]
+    assert_told(elements, tmp_path, equal_to(expected))
 
 
 def test_a_media_that_fails_half_way_is_one_dead_letter_although_windows_of_it_were_inferred(tmp_path):
     begun = [window._replace(total=None, audio=None) for window in windows("cut", ["a", "b", "c"])]
     last = SpeechWindow(MediaChunk(media("cut")), 3, 0, b"", total=4, failure=letter("cut"))
     for elements in ([*begun, last], [last, *begun], [begun[0], last, *begun[1:]]):
-        run(elements, tmp_path, equal_to([("cut", "failed", "")]))
+        assert_told(elements, tmp_path, equal_to([("cut", "failed", "")]))
 
 
 def test_a_planned_failure_and_finished_work_pass_through(tmp_path):
     dead = SpeechWindow(MediaChunk(media("dead"), failure=letter("dead")), 0, 0, b"", total=0, failure=letter("dead"))
     done = SpeechWindow(MediaChunk(media("done"), transcribed=True, saved=True), 0, 0, b"", total=0)
-    run([dead, done], tmp_path, equal_to([("dead", "failed", ""), ("done", "done before", "")]))
+    assert_told([dead, done], tmp_path, equal_to([("dead", "failed", ""), ("done", "done before", "")]))
 
 
 def test_a_window_that_never_comes_back_is_noticed():
