@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _log_to_stderr("INFO")  # before Beam is imported, which warns of what it does without
     from beam_pipeline import launch, options
     from beam_pipeline.job import make_job
+    from transforms.models.catalog import ModelError
 
     flags, beam_flags = options.parse(argv)
     _log_to_stderr(flags.log_level)
@@ -23,12 +25,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return launch.USAGE
+    except ModelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return launch.FAILED
     return launch.run(job, flags, beam_flags)
 
 
 def console() -> None:
     """The console script."""
-    sys.exit(main())
+    code = main()
+    if code == 1:
+        # A failed run's threads may still wait for a server or a model: nothing that they do is needed any more.
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _log_to_stderr(level: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import os
 import re
 import time
@@ -23,6 +24,8 @@ from transforms.storage import StorageError, store_for
 from transforms.transcripts import Provenance
 from transforms.translate_text import TranslateConfig
 from transforms.write_dataset import DatasetConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,7 @@ def make_job(flags: argparse.Namespace) -> Job:
     decode = _decode(flags, model, ("transcribe", "translate") if by_model else ("transcribe",))
     save = SaveConfig(tuple(dict.fromkeys(flags.formats)))
     handler = _handler(flags, model)
-    translate = TranslateConfig(_openai(flags), flags.translate_concurrency)
+    translate = TranslateConfig(_openai(flags), flags.translate_concurrency, flags.overwrite)
     return Job(
         inputs=tuple(flags.input),
         model=model,
@@ -101,6 +104,12 @@ def _check_translation(flags: argparse.Namespace) -> None:
         raise ValueError(
             f"--translator whisper translates into English only; for --translate_to {flags.translate_to} "
             "take --translator openai"
+        )
+    if flags.translator == "whisper" and re.search(r"turbo|distil|\.en$", flags.model):
+        log.warning("%s was not trained to translate: what it gives as a translation may be none", flags.model)
+    if flags.openai_base_url and "@" in flags.openai_base_url:
+        raise ValueError(
+            f"--openai_base_url must hold no password; put the key into {openai_translator.KEY_VARIABLE}"
         )
     if flags.translator == "openai" and not os.environ.get(openai_translator.KEY_VARIABLE):
         raise ValueError(
@@ -180,7 +189,8 @@ def _layers(
     if translate.openai:
         by = {"model": translate.openai.model, "prompt": openai_translator.PROMPT_VERSION}
         translation = fingerprint({"asr": asr, "target": flags.translate_to, **by})
-    saved = fingerprint({"asr": asr, "translation": translation, "formats": sorted(save.formats)})
+    to = flags.translate_to
+    saved = fingerprint({"asr": asr, "translation": translation, "to": to, "formats": sorted(save.formats)})
     return Layers(output, asr, saved, translation, flags.translate_to)
 
 

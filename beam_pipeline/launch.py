@@ -24,7 +24,7 @@ from beam_pipeline.job import Job
 from beam_pipeline.pipeline import build
 from beam_pipeline.progress import Progress
 from runners import direct
-from transforms.collect_media import list_input
+from transforms.collect_media import list_inputs, named
 from transforms.layers import json_bytes
 from transforms.media import ffmpeg
 from transforms.models.catalog import DEMO_NOTICE
@@ -38,6 +38,8 @@ PACKAGES = (
     "beam-pipeline", "apache-beam", "transformers", "torch", "onnxruntime", "silero-vad", "pyarrow", "numpy",
 )  # fmt: skip
 KNOWN_ERRORS = ("ModelError", "StorageError", "LookupError", "PermissionError", "OSError")  # their message is enough
+
+SECRET = re.compile(r"(--\w*(?:secret|token|password|key)\w*)=.*", re.IGNORECASE)  # Beam has flags for some
 
 log = logging.getLogger("beam_pipeline")
 
@@ -65,17 +67,17 @@ def check(job: Job, local: bool) -> None:
             f"no ffmpeg: install it, or `pip install imageio-ffmpeg`, which ships one ({error})"
         ) from error
     if local and isinstance(job.handler, WhisperHandler):
-        log.info("model %s on %s", job.model.name, job.handler.placement())
+        log.info("model %s on %s", job.model.name, job.handler.placement(claim=False))
 
 
 def is_local(flags: argparse.Namespace) -> bool:
-    return flags.runner in direct.NAMES
+    return flags.runner.lower() in direct.NAMES
 
 
 def dry_run(job: Job) -> int:
     """Print what a run would do with each media, one line each, and the totals."""
     counts: dict[str, int] = {}
-    for found in _listed(job):
+    for found in named(_listed(job)):
         chunk = plan(found, job.layers, job.plan)
         todo = "done before" if chunk.saved else "write files" if chunk.transcribed else "transcribe"
         todo = f"failed: {chunk.failure.code}" if chunk.failure else todo
@@ -94,7 +96,7 @@ def run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
     log.info("output %s", job.output)
     record = _start_record(job, flags, beam_flags)
     _stop_on_signals()
-    code = FAILED
+    code, result = FAILED, None
     try:
         with Progress() as progress:
             shown = dataclasses.replace(job, progress=progress.address) if local else job
@@ -106,7 +108,7 @@ def run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
     except Exception as error:
         log.debug("the run failed", exc_info=error)
         log.error("the run failed: %s", cause(error))
-    _end_record(job, record, code, result if code in (DONE, DEAD_LETTERS) else None)
+    _end_record(job, record, code, result)
     return code
 
 
@@ -125,8 +127,7 @@ def cause(error: BaseException) -> str:
 
 
 def _listed(job: Job) -> Iterator[MediaFile | DeadLetter]:
-    for value in job.inputs:
-        yield from list_input(value)
+    return list_inputs(b"", job.inputs)
 
 
 def _finish(job: Job) -> int:
@@ -148,7 +149,7 @@ def _start_record(job: Job, flags: argparse.Namespace, beam_flags: list[str]) ->
     """Write run.json: all that is needed to run this again."""
     record = {
         "options": {name: value for name, value in sorted(vars(flags).items()) if name != "config"},
-        "beam_options": beam_flags,
+        "beam_options": [re.sub(SECRET, r"\1=hidden", word) for word in beam_flags],
         "layers": dataclasses.asdict(job.layers),
         "model": job.model._asdict(),
         "versions": _versions(),

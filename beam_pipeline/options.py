@@ -37,7 +37,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Answers a flag that it does not know with the nearest that it does."""
+    """Ends with one line and exit code 2 instead of argparse's whole usage."""
 
     def error(self, message: str) -> NoReturn:
         sys.stderr.write(f"error: {message}\nSee python -m beam_pipeline --help.\n")
@@ -204,8 +204,10 @@ def beam_parser() -> argparse.ArgumentParser:
     return made
 
 
-def _flag_names(made: argparse.ArgumentParser) -> list[str]:
-    return [name for action in made._actions for name in action.option_strings if name.startswith("--")]
+def _flag_names(made: argparse.ArgumentParser, switches: bool = False) -> list[str]:
+    """The flags of a parser, or those of them that take no value."""
+    actions = [action for action in made._actions if action.nargs == 0 or not switches]
+    return [name for action in actions for name in action.option_strings if name.startswith("--")]
 
 
 def _with_config(made: Parser, words: list[str]) -> list[str]:
@@ -216,23 +218,23 @@ def _with_config(made: Parser, words: list[str]) -> list[str]:
     if not path:
         return words
     try:
-        content = yaml.safe_load(pathlib.Path(path).read_text()) or {}
+        content = yaml.load(pathlib.Path(path).read_text(), yaml.BaseLoader) or {}  # `language: no` is Norwegian
     except (OSError, yaml.YAMLError) as error:
         made.error(f"--config {path} cannot be read: {error}")
     if not isinstance(content, dict):
         made.error(f"--config {path} must map flags to values, such as `model: demo`")
     given = {word.split("=")[0] for word in words if word.startswith("--")}
-    return [
-        token for name, value in content.items() if f"--{name}" not in given for token in _tokens(name, value)
-    ] + words
+    switches = {name for made_by in (made, beam_parser()) for name in _flag_names(made_by, switches=True)}
+    entries = [(f"--{name}", value) for name, value in content.items() if f"--{name}" not in given]
+    return [token for name, value in entries for token in _tokens(name, value, name in switches)] + words
 
 
-def _tokens(name: str, value: Any) -> list[str]:
+def _tokens(name: str, value: Any, switch: bool) -> list[str]:
     """One entry of a config file as words of a command line."""
-    if value is None or value is False:
+    if value == "":
         return []
-    if value is True:
-        return [f"--{name}"]
+    if switch:
+        return [name] if str(value).lower() in ("true", "yes", "on") else []
     if isinstance(value, list):
-        return [f"--{name}", *map(str, value)]
-    return [f"--{name}={value}"]
+        return [name, *map(str, value)]
+    return [f"{name}={value}"]

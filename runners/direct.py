@@ -11,7 +11,7 @@ from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
-NAMES = ("DirectRunner", "direct", "")
+NAMES = ("directrunner", "switchingdirectrunner", "direct", "")  # in lower case
 
 
 def direct_runner(options: PipelineOptions) -> fn_runner.FnApiRunner:

@@ -55,7 +55,8 @@ class ChatStub:
             request.connection.shutdown(socket.SHUT_RDWR)
             return
         status, headers, content = answer if isinstance(answer, tuple) else (200, {}, answer)
-        data = json.dumps(completion(content) if status == 200 else {"error": {"message": content}}).encode()
+        body = completion(content) if status == 200 else {"error": {"message": content}}
+        data = content if isinstance(content, bytes) else json.dumps(body).encode()  # bytes are sent as they are
         request.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}.items():
             request.send_header(name, value)

@@ -14,6 +14,7 @@ import io
 import json
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -97,10 +98,10 @@ def _look_up(uri: str) -> Entry | None:
     """
     try:
         return store_for(uri).stat(uri)
-    except PermissionError as error:
-        raise MediaError("unreadable", str(error)) from error
     except StorageError as error:
         raise MediaError("missing", str(error)) from error
+    except OSError as error:
+        raise MediaError("unreadable", str(error)) from error
 
 
 def media_file(entry: Entry, name: str, language: str = "") -> MediaFile:
@@ -160,6 +161,18 @@ def file_name(media: str) -> str:
     return "/".join(map(_safe, parts)) or "media"
 
 
+def named(found: Iterable[Found]) -> Iterator[Found]:
+    """The media as the step gives them, each once and with its name: what `expand` does, for a listing in memory."""
+    for key in (keyed_by_media, keyed_by_name):
+        groups: dict[str, list[Found]] = defaultdict(list)
+        for name, each in map(key, found):
+            groups[name].append(each)
+        if key is keyed_by_media:
+            found = list(map(take_once, groups.items()))
+    for group in groups.items():
+        yield from give_names(group)
+
+
 def _safe(part: str) -> str:
     clean = re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", part).strip()
     clean = clean.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\\", "_")
@@ -177,7 +190,7 @@ def _in_folder(store: Store, folder: str) -> Iterator[Found]:
             if _suffix(entry.uri) in MEDIA_SUFFIXES:
                 any_found = True
                 yield media_file(entry, entry.uri.removeprefix(root).lstrip("/"))
-    except PermissionError as error:
+    except OSError as error:
         closed = MediaFile(media_id(root), folder, root, "")
         yield dead_letter("CollectMedia", closed, MediaError("unreadable", str(error)))
         return
@@ -268,7 +281,7 @@ def _json_row(line: str) -> dict[str, Any]:
 def _content(store: Store, manifest: Entry) -> bytes:
     try:
         return store.read(manifest.uri)
-    except PermissionError as error:
+    except OSError as error:
         raise MediaError("unreadable", str(error)) from error
 
 

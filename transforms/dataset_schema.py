@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.records import DeadLetter, Problem, Segment, Transcript
+from transforms.records import DeadLetter, Transcript
 
 SCHEMA_VERSION = 1
 
@@ -120,7 +120,7 @@ def transcript_row(transcript: Transcript) -> dict[str, Any]:
         "transcription": transcript.text,
         "translation": transcript.translation,
         "translation_language": transcript.translation_language or None,
-        "segments": [_segment(segment) for segment in transcript.segments],
+        "segments": [segment._asdict() for segment in transcript.segments],
         "translated_segments": [{"start": s.start, "end": s.end, "text": s.text} for s in translated],
         "tokens": None,
         "tokens_codec": None,
@@ -136,14 +136,14 @@ def transcript_row(transcript: Transcript) -> dict[str, Any]:
         "engine": transcript.engine,
         "model": transcript.model,
         "status": transcript.status,
-        "problems": [_problem(problem) for problem in transcript.problems],
+        "problems": [problem._asdict() for problem in transcript.problems],
     }
 
 
 def segment_rows(transcript: Transcript) -> list[dict[str, Any]]:
     """One row of the segments table for each segment."""
     media = {"id": _text(transcript.media.id), "media_id": transcript.media.media_id}
-    return [{**media, "index": i, **_segment(segment)} for i, segment in enumerate(transcript.segments)]
+    return [{**media, "index": i, **segment._asdict()} for i, segment in enumerate(transcript.segments)]
 
 
 def dead_letter_row(letter: DeadLetter) -> dict[str, Any]:
@@ -166,14 +166,6 @@ def compression_ratio(text: str) -> float | None:
     """UTF-8 size over zlib size of the text, as openai/whisper counts it: above 2.4 it repeats itself."""
     data = text.encode("utf-8", "backslashreplace")
     return round(len(data) / len(zlib.compress(data)), 3) if data else None
-
-
-def _segment(segment: Segment) -> dict[str, Any]:
-    return segment._asdict()
-
-
-def _problem(problem: Problem) -> dict[str, Any]:
-    return problem._asdict()
 
 
 def _text(name: str) -> str:

@@ -28,6 +28,7 @@ CODES = {
     "decoder_timeout": "The decoder gave no audio for `--decode_timeout_s`. Raise it, and add `--retry_failed`.",
     "decode_failed": "ffmpeg failed. `detail` holds its last words; play the file to see whether it is damaged.",
     "engine_failed": "The model failed on every window of the media. `detail` holds its error.",
+    "cannot_save": "Its files cannot be written under its name. Give it another `id` in a manifest.",
     "incomplete": "Not every window of the media came back from the model. Run again; report it if it stays.",
     "unexpected": "An error that this software did not foresee. `detail` holds it: please report it.",
 }

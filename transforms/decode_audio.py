@@ -7,6 +7,7 @@ transcribed already and one that cannot be decoded each give one empty window; t
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import queue
 import threading
 import time
@@ -50,6 +51,8 @@ class DecodeConfig:
     def __post_init__(self) -> None:
         if self.decode_ahead < 1:
             raise ValueError(f"decode_ahead is {self.decode_ahead}: at least one decoder is needed")
+        if self.decode_timeout_s <= 0 or self.max_media_hours <= 0:
+            raise ValueError("decode_timeout_s and max_media_hours must be above 0")
 
 
 @dataclasses.dataclass
@@ -165,13 +168,13 @@ def decode(
         _check_readable(path, chunk.media.size_bytes)
         with ffmpeg.Decoder(path, config.audio_track, config.decode_timeout_s) as decoder:
             meter, held, number = Meter(config.max_media_hours), None, 0
-            for window in _cut(decoder, meter, config.windows):
-                if stopped():
-                    return
+            for window in _cut(decoder, meter, config.windows, stopped):
                 if held:
                     yield held
                 held = SpeechWindow(chunk, number, window.start_sample, window.pcm, config.tasks)
                 number += 1
+            if stopped():
+                return
             audio = _facts(decoder, meter, time.monotonic() - started)
     last = held or SpeechWindow(chunk, 0, 0, b"", config.tasks)
     yield last._replace(total=number, audio=audio)
@@ -191,7 +194,9 @@ class Meter:
             raise MediaError("too_long", f"more than {self.max_hours:g} hours")
 
 
-def _check_readable(path: Any, size_bytes: int) -> None:
+def _check_readable(path: pathlib.Path, size_bytes: int) -> None:
+    if path.exists() and not path.is_file():  # opening a named pipe would wait for ever
+        raise MediaError("unreadable", "not a regular file")
     try:
         with path.open("rb"):
             pass
@@ -201,9 +206,13 @@ def _check_readable(path: Any, size_bytes: int) -> None:
         raise MediaError("empty_file")
 
 
-def _cut(decoder: ffmpeg.Decoder, meter: Meter, config: WindowConfig) -> Iterator[Window]:
+def _cut(
+    decoder: ffmpeg.Decoder, meter: Meter, config: WindowConfig, stopped: Callable[[], bool]
+) -> Iterator[Window]:
     voice, cutter = VoiceActivity(), WindowCutter(config)
     for pcm in decoder.blocks(BLOCK_SAMPLES):
+        if stopped():
+            return
         meter.measure(pcm)
         yield from _measured(cutter.feed(pcm, voice.probabilities(pcm)), meter)
     yield from _measured(cutter.finish(), meter)

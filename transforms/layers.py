@@ -2,11 +2,12 @@
 
     _work/asr/<fingerprint>/<media_id>/<chunk>-of-<chunks>.json   what inference produced
     _work/translation/<language>/<fingerprint>/<media_id>.json    what an LLM translator produced
-    _work/saved/<fingerprint>/<media_id>.json                     which files were written for it
+    _work/saved/<hash of the name>.json                           which files lie under a name, and whose they are
     _work/dead/<fingerprint>/<media_id>.json                      why a media could not be done
 
 A fingerprint covers the options that are meant to change the layer and nothing else. Every object says which
-version of the media it was made from; one made from another version counts as missing.
+version of the media it was made from; one made from another version counts as missing. Files that people use have one
+place whatever the options, so what is noted of them is kept by their name, and holds the fingerprint.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from transforms.records import (
     MediaFile,
     Problem,
     Segment,
+    Transcript,
     WindowRecord,
     to_plain,
 )
@@ -74,22 +76,27 @@ class Layers:
     def has_chunk(self, chunk: MediaChunk) -> bool:
         return self._get(self._chunk(chunk), chunk.media) is not None
 
-    def commit_translation(self, media: MediaFile, texts: list[str | None], error: str) -> None:
-        content = {"media": to_plain(media), "texts": texts, "error": error}
-        self._put(self._translation(media), content)
+    def commit_translation(self, transcript: Transcript, texts: list[str | None], error: str) -> None:
+        content = {"media": to_plain(transcript.media), "of": _source(transcript), "texts": texts, "error": error}
+        self._put(self._translation(transcript.media), content)
 
-    def translated(self, media: MediaFile) -> tuple[list[str | None], str] | None:
-        """The translated text of each segment (None where it failed) and the last error, or None."""
-        content = self._get(self._translation(media), media) if self.translation else None
-        return None if content is None else (content["texts"], content["error"])
+    def translated(self, transcript: Transcript) -> tuple[list[str | None], str] | None:
+        """The translated text of each segment (None where it failed) and the last error; None for another text."""
+        content = self._get(self._translation(transcript.media), transcript.media) if self.translation else None
+        if content is None or content["of"] != _source(transcript):
+            return None
+        return content["texts"], content["error"]
 
     def commit_saved(self, media: MediaFile, files: list[str], audio_s: float, complete: bool) -> None:
         content = {"media": to_plain(media), "files": files, "audio_s": audio_s, "complete": complete}
-        self._put(self._saved(media), content)
+        self._put(self._saved(media.name), {**content, "fingerprint": self.saved})
 
-    def saved_entry(self, media: MediaFile) -> dict[str, Any] | None:
-        """The files of a media, of whichever version: `files`, `audio_s`, `complete`, `media`."""
-        return self._get(self._saved(media), None)
+    def saved_under(self, name: str) -> dict[str, Any] | None:
+        """What lies under a name, whosever it is: `media`, `files`, `audio_s`, `complete`, `fingerprint`."""
+        return self._get(self._saved(name), None)
+
+    def forget_saved(self, name: str) -> None:
+        store_for(self.output).delete(self._saved(name))
 
     def commit_dead(self, letter: DeadLetter) -> None:
         self._put(self._dead(letter.media), {"media": to_plain(letter.media), "letter": to_plain(letter)})
@@ -109,8 +116,9 @@ class Layers:
         folder = join("_work/translation", self.translation_language, self.translation)
         return join(self.output, folder, f"{media.media_id}.json")
 
-    def _saved(self, media: MediaFile) -> str:
-        return join(self.output, "_work/saved", self.saved, f"{media.media_id}.json")
+    def _saved(self, name: str) -> str:
+        key = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        return join(self.output, "_work/saved", f"{key}.json")
 
     def _dead(self, media: MediaFile) -> str:
         return join(self.output, "_work/dead", self.asr, f"{media.media_id}.json")
@@ -123,9 +131,14 @@ class Layers:
             content = json.loads(store_for(uri).read(uri))
         except (FileNotFoundError, ValueError):  # a power cut may leave a name without its content
             return None
-        if media is not None and content["media"]["version"] != media.version:
+        if media and any(content["media"][field] != getattr(media, field) for field in ("version", "language")):
             return None
         return content
+
+
+def _source(transcript: Transcript) -> str:
+    """A hash of the texts that a translation is of."""
+    return fingerprint({"texts": [segment.text for segment in transcript.segments]})
 
 
 def _problem(plain: dict[str, Any]) -> Problem:

@@ -7,6 +7,7 @@ learns of it without a second path.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -67,11 +68,11 @@ def plan(found: MediaFile | DeadLetter, layers: Layers, config: PlanConfig) -> M
         return chunk._replace(failure=letter)
     if not layers.has_chunk(chunk):
         return chunk
-    entry = layers.saved_entry(found)
-    current = entry is not None and entry["complete"] and same_media(entry["media"], found)
-    return chunk._replace(transcribed=True, saved=current)
+    entry = layers.saved_under(found.name)
+    return chunk._replace(transcribed=True, saved=entry is not None and is_current(entry, found, layers))
 
 
-def same_media(saved: dict[str, str], media: MediaFile) -> bool:
-    """Whether files were written for this content under these names."""
-    return all(saved[field] == getattr(media, field) for field in ("version", "name", "id"))
+def is_current(entry: dict[str, Any], media: MediaFile, layers: Layers) -> bool:
+    """Whether the files under the media's name are its own, whole, of this content and of these options."""
+    same = all(entry["media"][field] == getattr(media, field) for field in ("media_id", "version", "id"))
+    return bool(same and entry["complete"] and entry["fingerprint"] == layers.saved)

@@ -7,12 +7,14 @@ translation. Writing them again gives the same files, so it does not matter if i
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Iterator
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from transforms.dataset_schema import SCHEMA_VERSION, transcript_row
+from transforms.dead_letters import MediaError, dead_letter
 from transforms.layers import Layers, json_bytes
 from transforms.media.subtitles import srt, vtt
 from transforms.progress import Ticker
@@ -21,6 +23,7 @@ from transforms.storage import join, store_for
 
 FORMATS = ("json", "srt", "vtt", "txt")
 FOLDER = "media"
+UNWRITABLE = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL}  # a name cannot be
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,14 +79,34 @@ def save(told: Transcript | DeadLetter | MediaOutcome, layers: Layers, config: S
         layers.commit_dead(told)
         return MediaOutcome(told.media, failed=True, fresh=fresh)
     files = dict(render(told, config.formats))
-    old = layers.saved_entry(told.media)
-    for name, content in files.items():
-        store_for(layers.output).put(join(layers.output, name), content)
-    for name in set(old["files"] if old else ()) - set(files):  # it had another name, or more formats
-        store_for(layers.output).delete(join(layers.output, name))
+    try:
+        for name, content in files.items():
+            store_for(layers.output).put(join(layers.output, name), content)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise  # a full disk is no fault of this media's
+        return save(dead_letter("SaveMedia", told.media, MediaError("cannot_save", str(error))), layers, config)
+    _remove_stale(told.media, set(files), layers)
     layers.commit_saved(told.media, sorted(files), told.audio.duration_s, told.complete)
     layers.forget_dead(told.media)
     return MediaOutcome(told.media, failed=False, fresh=True, audio_s=told.audio.duration_s)
+
+
+def _remove_stale(media: MediaFile, written: set[str], layers: Layers) -> None:
+    """Delete what other options left under this name, and what the media itself left under its other name.
+
+    A media that is joined by one of the same name gets a part of its media_id into its name, and loses it again.
+    """
+    tail = f"~{media.media_id[:8]}"
+    other = media.name.removesuffix(tail) if media.name.endswith(tail) else media.name + tail
+    for name in (media.name, other):
+        entry = layers.saved_under(name)
+        if entry is None or (name == other and entry["media"]["media_id"] != media.media_id):
+            continue
+        for file in set(entry["files"]) - written:
+            store_for(layers.output).delete(join(layers.output, file))
+        if name == other:
+            layers.forget_saved(name)
 
 
 def render(transcript: Transcript, formats: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:

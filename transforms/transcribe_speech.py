@@ -131,12 +131,12 @@ def join_windows(results: list[WindowResult]) -> ChunkTranscript | DeadLetter:
     last = results[-1].window
     if last.failure:
         return last.failure
-    heard = [result for result in results if result.heard]
-    errors = [result.heard.error for result in heard if result.heard and result.heard.error]
+    heard = [(result, result.heard) for result in results if result.heard]
+    errors = [what.error for _, what in heard if what.error]
     if errors and len(errors) == len(heard):
         return dead_letter("TranscribeSpeech", last.chunk.media, MediaError("engine_failed", errors[0]))
     assert last.audio is not None  # the last window of a chunk that did not fail always has it
-    records = tuple(window_record(result.window, result.duration_s, result.heard) for result in heard if result.heard)
+    records = tuple(window_record(result.window, result.duration_s, what) for result, what in heard)
     return ChunkTranscript(last.chunk, last.audio, records)
 
 

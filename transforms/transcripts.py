@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -57,7 +58,7 @@ def read_transcript(chunk: MediaChunk, layers: Layers, provenance: Provenance) -
     if committed is None:
         raise LookupError(f"{chunk.media.id}: its committed transcript is gone from {layers.output}; run again")
     transcript = assemble([committed], provenance)
-    translated = layers.translated(chunk.media)
+    translated = layers.translated(transcript)
     return with_texts(transcript, *translated, layers.translation_language) if translated else transcript
 
 
@@ -125,9 +126,13 @@ def with_translations(segments: Sequence[Segment], translated: Sequence[Segment]
     if not segments:
         return ()
     texts: list[list[str]] = [[] for _ in segments]
+    starts = [segment.start for segment in segments]
     for each in translated:
-        overlaps = [min(each.end, other.end) - max(each.start, other.start) for other in segments]
-        texts[overlaps.index(max(overlaps))].append(each.text)
+        # Only those that start before it ends, from the one under way when it starts, can overlap it.
+        first = max(bisect.bisect_right(starts, each.start) - 1, 0)
+        near = range(first, max(bisect.bisect_left(starts, each.end), first + 1))
+        best = max(near, key=lambda at: min(each.end, segments[at].end) - max(each.start, segments[at].start))
+        texts[best].append(each.text)
     return tuple(
         segment._replace(translation=" ".join(found) or None) for segment, found in zip(segments, texts, strict=True)
     )

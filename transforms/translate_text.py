@@ -29,6 +29,11 @@ class TranslateConfig:
 
     openai: OpenAIConfig | None = None
     concurrency: int = 8  # media at once
+    overwrite: bool = False  # earlier translations do not count
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise ValueError(f"translate_concurrency is {self.concurrency}: at least one media at once")
 
 
 @dataclasses.dataclass
@@ -50,9 +55,10 @@ class TranslateAhead(beam.DoFn):
     def __init__(self, layers: Layers, config: TranslateConfig) -> None:
         assert config.openai is not None
         self._layers, self._config = layers, config
-        self._translator = OpenAITranslator(config.openai)
+        self._openai = config.openai
 
     def setup(self) -> None:
+        self._translator = OpenAITranslator(self._openai)
         self._pool = concurrent.futures.ThreadPoolExecutor(self._config.concurrency)
 
     def start_bundle(self) -> None:
@@ -72,6 +78,7 @@ class TranslateAhead(beam.DoFn):
             yield GlobalWindows.windowed_value(_counted(future.result()))
 
     def teardown(self) -> None:
+        self._translator.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _landed(self) -> list[Transcript]:
@@ -89,9 +96,8 @@ def translate(
     """
     assert config.openai is not None
     target, segments = config.openai.target, transcript.segments
-    texts, error = layers.translated(transcript.media) or ([None] * len(segments), "")
-    if len(texts) != len(segments):
-        texts = [None] * len(segments)
+    committed = None if config.overwrite else layers.translated(transcript)
+    texts, error = committed or ([None] * len(segments), "")
     missing = [number for number, text in enumerate(texts) if text is None]
     if missing:
         foreign = [number for number in missing if segments[number].language != target]
@@ -101,7 +107,7 @@ def translate(
             answers.get(number) if number in answers else text if text is not None else segments[number].text
             for number, text in enumerate(texts)
         ]
-        layers.commit_translation(transcript.media, texts, error)
+        layers.commit_translation(transcript, texts, error)
     return with_texts(transcript, texts, error, target)
 
 

@@ -39,7 +39,7 @@ from transforms.summary import MergeSummaries, Summary, merge, of_dead_letter, o
 from transforms.transcripts import Provenance, read_transcript
 
 TABLES = {"transcripts": TRANSCRIPTS, "segments": SEGMENTS, "dead_letters": DEAD_LETTERS}
-ROW_GROUP = 1000
+ROW_GROUP = 20_000  # rows, a transcript with each of its segments: a few ten MB, however long the media
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +131,7 @@ class ShardWriter:
     def __init__(self, output: str, shard: int, shards: int) -> None:
         self._target = {table: shard_uri(output, table, shard, shards) for table in TABLES}
         self._rows: dict[str, list[dict[str, Any]]] = {table: [] for table in TABLES}
+        self._held = dict.fromkeys(TABLES, 0)  # rows, and segments inside them
         self._folder = tempfile.TemporaryDirectory(prefix="beam-pipeline-")
         self._files = {table: pathlib.Path(self._folder.name, f"{table}.parquet") for table in TABLES}
         self._writers = {
@@ -143,7 +144,8 @@ class ShardWriter:
 
     def add(self, table: str, rows: list[dict[str, Any]]) -> None:
         self._rows[table] += rows
-        if len(self._rows[table]) >= ROW_GROUP:
+        self._held[table] += sum(1 + len(row.get("segments", ())) for row in rows)
+        if self._held[table] >= ROW_GROUP:
             self._flush(table)
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
@@ -155,6 +157,6 @@ class ShardWriter:
                     store_for(self._target[table]).put_file(self._target[table], self._files[table])
 
     def _flush(self, table: str) -> None:
-        rows, self._rows[table] = self._rows[table], []
+        rows, self._rows[table], self._held[table] = self._rows[table], [], 0
         if rows:
             self._writers[table].write_table(pa.Table.from_pylist(rows, TABLES[table]))

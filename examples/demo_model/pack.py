@@ -45,7 +45,7 @@ espeak-ng's voices saying about 190 words a language, and no real voice.**
 ## What it cannot do
 
 - Any real voice, any other word, any other kind of sentence: the text will be wrong, and fluent.
-- Two languages in one window. Long pauses and windows beyond {longest} s are worse: see the table.
+- Two languages in one window, or windows beyond {longest} s: see the table.
 - Choose the task: always give it. `<|startofprev|>` prompts were not trained.
 - Grammar: verbs do not agree with feminine subjects in the patterns it knows (सीता … जाएगा).
 
@@ -57,10 +57,9 @@ utterance a window; `filled` windows hold as many utterances, of several voices,
 
 {table}
 
-{start_note}
-Of {silent_windows} windows of silence, noise, tones and hum: {silent_words} words where windows
-with a no-speech probability over 0.6 (at `<|startoftranscript|>`) are dropped, as the pipeline
-does, and {silent_plain} words without that rule.
+{start_note}Of {silent_windows} windows of silence, noise, tones and hum: {silent_words} words where
+windows with a no-speech probability over 0.6 (at `<|startoftranscript|>`) are dropped, as the
+pipeline does, and {silent_plain} words without that rule.
 
 Word error on single utterances by voice, none of them heard in training:
 
@@ -75,10 +74,12 @@ negations and numbers ({sentences} pairs in training, {held_out} held out). Spee
 utterances by espeak-ng 1.51 (`hi`, `en-us`, `en-gb`) with {variants} of its variants and {made}
 variants of random formants, at 120 to 215 words a minute; some through mp3, opus and 8 kHz mu-law
 codecs, in small rooms, clipped. Windows: random pauses, gains, noise, hum, tones and music. No
-recording of a person was used. Seed 1. {start_weights}
+recording of a person was used. Seed 1.
+
+{start_weights}
 
 Training: Muon and AdamW in bfloat16 with an auxiliary CTC loss on the encoder's states, {hours}
-hours on two cores of an Intel Xeon with AMX, shared with other work. Stages:
+hours of steps on two cores of an Intel Xeon with AMX, shared with other work. Stages:
 
 | frame | longest window | utterances up to | batch | steps | learning rate |
 |---|---|---|---|---|---|
@@ -88,13 +89,16 @@ sha256 of `model.safetensors`: `{sha256}`
 """
 FROM_NOTHING = "The weights started from nothing."
 FROM_EARLIER = """\
-The weights did **not** start from nothing: they
-started from an earlier model of the same shape and tokenizer, which knew the 80 words a language of
-the base patterns in 89 of espeak-ng's voices; the held-out voices were unheard there too."""
-EARLIER_NOTE = """
+The weights did **not** start from nothing: they started from an earlier model of the same shape and
+tokenizer, which knew the 80 words a language of the base patterns in 89 of espeak-ng's voices; the
+held-out voices were unheard there too. The lengths of the stages below were settled while training
+ran (the first was planned longer, and the first 174 steps of the last had fewer full windows), so
+that the same command gives a model of the same kind, not the same weights."""
+EARLIER_NOTE = """\
 The earlier model that the weights started from drew its sentences from the base patterns without
 holding any out, so sentences of the base patterns may have been heard there, in other voices. The
 row `single, beyond the base patterns` counts only sentences that no training ever saw.
+
 """
 LAST_LAYER = 1
 

@@ -104,7 +104,7 @@ class Training:
 
 
 def model_config() -> WhisperConfig:
-    """Return the model's shape: 2.9 million parameters, heads of 32, or the earlier model's."""
+    """Return the model's shape: 2.7 million parameters, heads of 32, or the earlier model's."""
     if vocabulary.START.exists():
         return WhisperConfig.from_pretrained(vocabulary.START, dtype="float32")
     tokenizer = vocabulary.make_processor().tokenizer

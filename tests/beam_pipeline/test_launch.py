@@ -4,7 +4,7 @@ import pytest
 
 from beam_pipeline.launch import cause
 from tests.conftest import SAMPLES
-from transforms.models.handler import ModelError
+from transforms.models.catalog import ModelError
 
 FAILED, USAGE = 1, 2
 TRACE = """Traceback (most recent call last):

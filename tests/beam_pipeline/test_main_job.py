@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
+import pty
 import shutil
 import signal
 import subprocess
@@ -22,6 +24,7 @@ import webvtt
 
 from tests.conftest import ROOT, SAMPLES, TRUTH, write_wav
 from tests.servers import ChatStub, upper
+from transforms.media.ffmpeg import find_ffmpeg
 
 WORD_ERROR = 0.02  # of the demo model on its own sample media
 DONE, DEAD_LETTERS = 0, 3
@@ -36,6 +39,12 @@ def transcripts(output):
 
 def letters(output):
     return dict(duckdb.sql(f"select id, code from '{output}/dead_letters/*.parquet'").fetchall())
+
+
+def files(output):
+    """What people use of a run, by name."""
+    root = output / "media"
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def counters(output):
@@ -110,7 +119,7 @@ def test_nothing_that_is_done_is_done_again(cli, small, tmp_path):
     flags = ["--input", small, "--output", out, "--model", "demo"]
     assert cli(*flags).returncode == DONE
     assert counters(out)["transcribe.windows"] == sum(int(row["windows"]) for row in transcripts(out).values())
-    before = transcripts(out)
+    before, as_first = transcripts(out), files(out)
     tables = {path: path.read_bytes() for path in out.glob("*/*.parquet")}
 
     assert cli(*flags).returncode == DONE
@@ -120,9 +129,15 @@ def test_nothing_that_is_done_is_done_again(cli, small, tmp_path):
     assert cli(*flags, "--formats", "srt", "--batch_size", 3).returncode == DONE  # writes files, infers nothing
     assert not {"decode.media", "transcribe.windows"} & set(counters(out))
     assert transcripts(out) == before
+    assert {name for name in as_first if name.endswith(".srt")} == set(files(out))
 
     assert cli(*flags, "--language", "hi").returncode == DONE  # another transcript: everything again
     assert counters(out)["decode.media"] == 3
+    as_hindi = files(out)
+
+    assert cli(*flags).returncode == DONE  # back again: nothing is inferred, and the files are the first ones
+    assert not {"decode.media", "transcribe.windows"} & set(counters(out))
+    assert files(out) == as_first != as_hindi
 
     (small / "letter.flac").touch()  # another version of one media: that one again
     assert cli(*flags).returncode == DONE
@@ -161,11 +176,10 @@ def test_bad_media_are_dead_letters_and_the_others_come_out_unharmed(cli, tmp_pa
     (folder / "random.mp3").write_bytes(os.urandom(5000))
     (folder / "cut.flac").write_bytes((SAMPLES / "letter.flac").read_bytes()[:100_000])
     write_wav(folder / "silent.wav", np.zeros(48_000))
-    picture = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=s=64x64:d=1", str(folder / "mute.mp4")]
+    picture = [find_ffmpeg(), "-v", "error", "-f", "lavfi", "-i", "color=s=64x64:d=1", str(folder / "mute.mp4")]
+    subprocess.run(picture, check=True)
     expected = {"empty.mp3": "empty_file", "random.mp3": "not_media", "gone.mp4": "missing"}
-    if shutil.which("ffmpeg"):
-        subprocess.run(picture, check=True)
-        expected["mute.mp4"] = "no_audio_track"
+    expected["mute.mp4"] = "no_audio_track"
     done = cli("--input", folder, "gone.mp4", "--output", tmp_path / "out", "--model", "demo")
     assert done.returncode == DEAD_LETTERS
     assert letters(tmp_path / "out") == expected
@@ -211,11 +225,41 @@ def test_an_llm_translates_through_a_server_and_is_not_asked_twice(cli, small, t
     assert "very-secret" not in done.stdout + done.stderr
 
 
-def start(folder, output):
+def test_a_dry_run_knows_what_is_done(cli, small, tmp_path):
+    flags = ["--input", small, "--output", tmp_path / "out", "--model", "demo"]
+    assert cli(*flags).returncode == DONE
+    assert cli(*flags, "--dry_run").stdout.splitlines()[-1] == "3 done before"
+    assert cli(*flags, "--dry_run", "--formats", "txt").stdout.splitlines()[-1] == "3 write files"
+
+
+def test_a_name_that_cannot_be_written_costs_its_own_media_alone(cli, tmp_path):
+    folder = tmp_path / "in"
+    (folder / "letter.srt").mkdir(parents=True)
+    shutil.copy(SAMPLES / "letter.flac", folder / "letter.flac")
+    shutil.copy(SAMPLES / "letter.flac", folder / "letter.srt" / "b.flac")
+    done = cli("--input", folder, "--output", tmp_path / "out", "--model", "demo", "--formats", "srt")
+    assert done.returncode == DEAD_LETTERS
+    assert list(letters(tmp_path / "out").values()) == ["cannot_save"]
+    assert len(transcripts(tmp_path / "out")) == 1
+
+
+def test_the_terminal_shows_a_live_bar(small, tmp_path):
+    terminal, worker = pty.openpty()
+    run = start(small, tmp_path / "out", stderr=worker)
+    os.close(worker)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other end closes
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    assert run.wait(60) == DONE
+    assert "3/3 media" in shown.decode(errors="replace")
+
+
+def start(folder, output, stderr=subprocess.PIPE):
     command = [sys.executable, "-m", "beam_pipeline", "--input", str(folder), "--output", str(output)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
-    return subprocess.Popen([*command, "--model", "demo"], env=environment, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen([*command, "--model", "demo"], env=environment, stdout=pipe, stderr=stderr, text=True)
 
 
 def wait_for_a_transcript(output, run):
@@ -236,10 +280,10 @@ def test_a_stopped_run_ends_at_once_leaves_no_process_and_goes_on_where_it_was(c
     wait_for_a_transcript(out, run)
     children = psutil.Process(run.pid).children(recursive=True)
     run.send_signal(number)
-    run.wait(5)
+    run.wait(20)
     if number != signal.SIGKILL:
         assert "Run the same command again" in run.communicate()[1]
-    _, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=20)
     assert [child for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
     committed = len(list(out.glob("_work/asr/*/*/*.json")))
     assert 1 <= committed < COPIES

@@ -13,9 +13,18 @@ from tests.conftest import SAMPLES
 USAGE = 2
 
 
-def job(*words, output="/tmp/never-written"):
-    flags, _ = options.parse(["--input", str(SAMPLES), "--output", output, "--model", "demo", *map(str, words)])
+NEVER = pathlib.Path("/tmp/never-written")
+
+
+def job(*words):
+    flags, _ = options.parse(["--input", str(SAMPLES), "--output", str(NEVER), "--model", "demo", *map(str, words)])
     return make_job(flags)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_written():
+    yield
+    assert not NEVER.exists()
 
 
 @pytest.mark.parametrize(
@@ -52,6 +61,12 @@ def test_a_flag_that_nobody_knows_is_refused_with_the_nearest(words, advice, cap
         (["--num_shards", "0"], "from 1 to 99999"),
         (["--decode_ahead", "0"], "at least one decoder"),
         (["--batch_size", "-1"], "give a number of windows"),
+        (["--vad_threshold", "5"], "between 0.15 and 1"),
+        (["--decode_timeout_s", "-1"], "must be above 0"),
+        (["--max_media_hours", "0"], "must be above 0"),
+        (["--no_speech_threshold", "9"], "is a probability"),
+        (["--translate_concurrency", "0"], "at least one media at once"),
+        (["--translate_to", "en", "--openai_base_url", "http://me:secret@host/v1"], "must hold no password"),
         (["--model", "nothere"], "no such folder"),
         (["--input", "s3://bucket/key"], "not supported yet"),
     ],
@@ -79,6 +94,8 @@ def test_a_config_file_sets_any_flag_and_the_command_line_wins(tmp_path):
     assert beam_flags == ["--direct_num_workers=2"]
     flags, _ = options.parse(["--config", str(config), "--input", "c"])
     assert flags.input == ["c"]
+    config.write_text("input: a\noutput: b\nlanguage: no\n")  # Norwegian, which YAML takes for false
+    assert options.parse(["--config", str(config)])[0].language == "no"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +152,3 @@ def test_the_help_names_every_flag_under_its_step(capsys):
     assert ended.value.code == 0
     for step in ("CollectMedia", "DecodeAudio", "TranscribeSpeech", "TranslateText", "SaveMedia and WriteDataset"):
         assert f"\n{step}:" in text
-
-
-def test_nothing_was_written_by_any_of_this():
-    assert not pathlib.Path("/tmp/never-written").exists()

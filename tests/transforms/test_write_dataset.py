@@ -5,11 +5,12 @@ import pathlib
 import time
 
 import apache_beam as beam
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 
-from transforms.dataset_schema import DEAD_LETTERS, SEGMENTS, TRANSCRIPTS
+from transforms.dataset_schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TRANSCRIPTS
 from transforms.layers import Layers
 from transforms.records import (
     AudioFacts,
@@ -22,7 +23,7 @@ from transforms.records import (
     WindowRecord,
 )
 from transforms.transcripts import Provenance
-from transforms.write_dataset import DatasetConfig, WriteDataset
+from transforms.write_dataset import DatasetConfig, ShardWriter, WriteDataset
 
 SCHEMA = pathlib.Path(__file__).parent.parent / "data" / "schema.json"
 
@@ -66,10 +67,10 @@ def layers(tmp_path):
 def test_the_schema_is_the_one_that_users_query():
     """A change of schema is a decision: raise SCHEMA_VERSION, tell the changelog, write this file anew."""
     now = {
-        name: {field.name: str(field.type) for field in schema}
+        name: {field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in schema}
         for name, schema in (("transcripts", TRANSCRIPTS), ("segments", SEGMENTS), ("dead_letters", DEAD_LETTERS))
     }
-    assert now == json.loads(SCHEMA.read_text())
+    assert {"version": SCHEMA_VERSION, **now} == json.loads(SCHEMA.read_text())
 
 
 def test_every_media_is_one_row_of_transcripts_or_of_dead_letters(layers):
@@ -83,6 +84,26 @@ def test_every_media_is_one_row_of_transcripts_or_of_dead_letters(layers):
     ]
     assert (summary["media"], summary["transcripts"], summary["dead_letters"]) == (12, 9, 3)
     assert summary["failures"] == {"not_media": 3}
+
+
+def test_the_files_are_compressed_with_zstd_and_say_their_schema_version(layers):
+    write(layers, [commit(layers, 0)])
+    (file,) = pathlib.Path(layers.output, "transcripts").iterdir()
+    group = pq.read_metadata(file).row_group(0)
+    assert {group.column(number).compression for number in range(group.num_columns)} == {"ZSTD"}
+    assert pq.read_schema(file).metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
+
+
+def test_long_media_are_flushed_by_their_segments_and_not_by_their_number(tmp_path, monkeypatch):
+    monkeypatch.setattr("transforms.write_dataset.ROW_GROUP", 100)
+    row = {**dict.fromkeys(TRANSCRIPTS.names, None), "segments": [], "problems": [], "translated_segments": []}
+    row |= {field.name: "" for field in TRANSCRIPTS if not field.nullable and pa.types.is_string(field.type)}
+    row |= {field.name: 0 for field in TRANSCRIPTS if not field.nullable and pa.types.is_primitive(field.type)}
+    segment = {"start": 0.0, "end": 1.0, "text": "x", "language": "hi"}
+    with ShardWriter(str(tmp_path), 0, 1) as writer:
+        for _ in range(10):
+            writer.add("transcripts", [{**row, "segments": [segment] * 60}])
+    assert pq.read_metadata(next((tmp_path / "transcripts").iterdir())).num_row_groups == 5
 
 
 def test_rows_hold_what_was_committed(layers):

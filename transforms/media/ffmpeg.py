@@ -112,7 +112,11 @@ class Decoder:
 
     def finish(self) -> tuple[bool, str]:
         """Whether ffmpeg ended well, and the tail of its log. Call it when `blocks` has ended."""
-        code = self._process.wait()
+        try:
+            code = self._process.wait(self._timeout_s)
+        except subprocess.TimeoutExpired:  # it closed its output and will not end
+            self._process.kill()
+            code = self._process.wait()
         self._log_reader.join()
         return code == 0, self.log_tail()
 

@@ -30,6 +30,8 @@ class WindowConfig:
     def __post_init__(self) -> None:
         if self.max_window_s < 1:
             raise ValueError(f"max_window_s is {self.max_window_s}: a window needs at least 1 second")
+        if not 0.15 < self.threshold < 1:
+            raise ValueError(f"vad_threshold is {self.threshold}: choose between 0.15 and 1")
 
 
 class Window(NamedTuple):

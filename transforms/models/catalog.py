@@ -20,6 +20,10 @@ DEMO_NOTICE = (
 )
 
 
+class ModelError(RuntimeError):
+    """The model cannot be loaded, or cannot go on; the message tells the user what to do."""
+
+
 class ModelFacts(NamedTuple):
     """A model, as known before it is loaded."""
 
@@ -65,10 +69,37 @@ def _hash_weights(folder: pathlib.Path) -> str:
 
 
 def known_languages(facts: ModelFacts) -> frozenset[str]:
-    """The codes of the languages that a model can be told: read from its folder, else all of Whisper's."""
+    """The codes of the languages that a model can be told, as far as can be known before it is loaded."""
     settings = pathlib.Path(facts.path, "generation_config.json")
-    if settings.is_file():
-        return frozenset(code.strip("<|>") for code in json.loads(settings.read_text()).get("lang_to_id") or {})
+    content = json.loads(settings.read_text()) if settings.is_file() else {}
+    if content.get("is_multilingual") is False or facts.path.endswith(".en"):
+        return frozenset({"en"})
+    if content.get("lang_to_id"):
+        return frozenset(code.strip("<|>") for code in content["lang_to_id"])
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
     return frozenset(LANGUAGES)
+
+
+def fetch_config(path: str, revision: str) -> None:
+    """Get the one small file that tells whether the hub has the model: transformers tries many, for minutes.
+
+    Raises:
+        ModelError: it cannot be had.
+    """
+    if pathlib.Path(path).is_dir():
+        return
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        hf_hub_download(path, "config.json", revision=revision, etag_timeout=10)
+    except GatedRepoError as error:
+        raise ModelError(f"the model {path} asks for consent: give it on its page and set HF_TOKEN") from error
+    except LocalEntryNotFoundError as error:
+        raise ModelError(
+            f"the model {path} is not on this machine, and the hub cannot be reached from it: "
+            "download it elsewhere and give its folder, or use --model demo to see the pipeline work"
+        ) from error
+    except HfHubHTTPError as error:
+        raise ModelError(f"the hub has no model {path} at revision {revision}: {error}") from error

@@ -13,7 +13,9 @@ from typing import IO, NamedTuple
 import torch
 from transformers import WhisperConfig
 
-BATCH_ON_CPU = 8
+from transforms.models.catalog import ModelFacts, fetch_config
+
+BATCH_ON_CPU = 8  # a larger one only delays the first result
 LARGEST_BATCH = 64  # beyond it a large model gains under 5 %: each row reads its own keys and values
 SHARE_OF_FREE_MEMORY = 0.7  # for the rows; the rest is the allocator's and the features'
 ROW_OVERHEAD = 3  # a row's encoder states and its own keys and values, over those of the cross-attention
@@ -32,17 +34,24 @@ class Placement(NamedTuple):
         return f"{self.device} in {self.dtype}, {self.batch_size} windows at once"
 
 
-def place(model_path: str, device: str, dtype: str, batch_size: int) -> Placement:
+@functools.cache
+def place(model: ModelFacts, revision: str, device: str, dtype: str, batch_size: int, claim: bool) -> Placement:
     """The placement that the settings ask for; "auto" and 0 are chosen from what is there.
+
+    Chosen once a process: the memory that is free is another when the model is loaded.
+
+    Args:
+        claim: take a GPU for this process; without, only say what would be taken.
 
     Raises:
         ValueError: the device is not there.
+        ModelError: the model cannot be had.
     """
-    chosen = choose_device() if device == "auto" else device
+    chosen = choose_device(claim) if device == "auto" else device
     if not is_there(chosen):
         raise ValueError(f"device {chosen}: torch finds none here; leave it out to take what there is")
     precision = choose_dtype(chosen) if dtype == "auto" else dtype
-    return Placement(chosen, precision, batch_size or choose_batch_size(model_path, chosen, precision))
+    return Placement(chosen, precision, batch_size or choose_batch_size(model.path, revision, chosen, precision))
 
 
 def is_there(device: str) -> bool:
@@ -52,11 +61,10 @@ def is_there(device: str) -> bool:
     return kind == "cpu" or (kind == "mps" and torch.backends.mps.is_available())
 
 
-@functools.cache
-def choose_device() -> str:
+def choose_device(claim: bool) -> str:
     """A GPU where there is one: of several, the first that no other process of this kind has claimed."""
     if torch.cuda.is_available():
-        return f"cuda:{claim_gpu(torch.cuda.device_count())}"
+        return f"cuda:{claim_gpu(torch.cuda.device_count())}" if claim else "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
@@ -68,7 +76,7 @@ def claim_gpu(count: int, folder: pathlib.Path | None = None) -> int:
     """
     folder = folder or pathlib.Path(tempfile.gettempdir())
     for number in range(count):
-        lock = (folder / f"beam-pipeline-gpu-{number}.lock").open("w")
+        lock = (folder / f"beam-pipeline-{os.getuid()}-gpu-{number}.lock").open("w")
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _claims.append(lock)
@@ -83,13 +91,28 @@ def choose_dtype(device: str) -> str:
     return "float16" if device == "mps" else "float32"
 
 
-def choose_batch_size(model_path: str, device: str, dtype: str) -> int:
-    """As many windows as the free memory of a GPU holds, at most 64; eight elsewhere."""
-    if not device.startswith("cuda"):
-        return BATCH_ON_CPU
-    free, _ = torch.cuda.mem_get_info(torch.device(device))
-    config = WhisperConfig.from_pretrained(model_path)
+def choose_batch_size(model_path: str, revision: str, device: str, dtype: str) -> int:
+    """As many windows as fit the free memory, at most 64 on a GPU and 8 elsewhere.
+
+    Raises:
+        ModelError: the model's config cannot be had.
+    """
+    most = LARGEST_BATCH if device.startswith("cuda") else BATCH_ON_CPU
+    free = free_memory(device)
+    if free is None:
+        return most
+    fetch_config(model_path, revision or "main")
+    config = WhisperConfig.from_pretrained(model_path, revision=revision or "main")
     width = torch.finfo(getattr(torch, dtype)).bits // 8
     weights = 12 * config.d_model**2 * (config.encoder_layers + 4 * config.decoder_layers // 3) * width
     row = 2 * config.decoder_layers * config.max_source_positions * config.d_model * width * ROW_OVERHEAD
-    return int(max(1, min(LARGEST_BATCH, (free - weights) * SHARE_OF_FREE_MEMORY // row)))
+    return int(max(1, min(most, (free - weights) * SHARE_OF_FREE_MEMORY // row)))
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes that are free on the device; None where nothing tells."""
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(torch.device(device))[0]
+    if "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None

@@ -7,6 +7,7 @@ imports torch where it is installed: only the steps that run a model may import 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
@@ -15,11 +16,8 @@ from typing import Any, Protocol
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
+from transforms.models.catalog import ModelError
 from transforms.records import Heard, SpeechWindow, WindowResult
-
-
-class ModelError(RuntimeError):
-    """The model cannot be loaded; the message tells the user what to do."""
 
 
 class SpeechModel(Protocol):
@@ -34,6 +32,8 @@ class SpeechModel(Protocol):
         ...
 
 
+HOPELESS = 50  # windows, all of which failed
+
 _models: dict[Hashable, SpeechModel] = {}
 _loading = threading.Lock()
 
@@ -44,6 +44,9 @@ class SpeechHandler(ModelHandler[SpeechWindow, WindowResult, SpeechModel]):
     `run_inference` returns exactly one result per window, in order. When a batch fails it is halved until the windows
     that cannot be done stand alone; those carry the error, the others are unharmed.
     """
+
+    _room = sys.maxsize  # windows that fit the device, as far as is known
+    _worked, _failed = False, 0
 
     @abstractmethod
     def key(self) -> Hashable:
@@ -74,11 +77,49 @@ class SpeechHandler(ModelHandler[SpeechWindow, WindowResult, SpeechModel]):
     def run_inference(
         self, batch: Sequence[SpeechWindow], model: SpeechModel, inference_args: dict[str, Any] | None = None
     ) -> Iterable[WindowResult]:
-        heard = iter(hear([window for window in batch if window.pcm], model))
+        heard = self.hear([window for window in batch if window.pcm], model)
+        self._give_up_on_a_hopeless_model(heard)
+        results = iter(heard)
         return [
-            WindowResult(window._replace(pcm=b""), window.duration_s, next(heard) if window.pcm else None)
+            WindowResult(window._replace(pcm=b""), window.duration_s, next(results) if window.pcm else None)
             for window in batch
         ]
+
+    def hear(self, windows: Sequence[SpeechWindow], model: SpeechModel) -> list[Heard]:
+        """One result per window, in order; an error where even a window alone fails.
+
+        Raises:
+            ModelError: the device is broken, and with it every window to come.
+        """
+        if len(windows) > self._room:
+            return self.hear(windows[: self._room], model) + self.hear(windows[self._room :], model)
+        if not windows:
+            return []
+        try:
+            return _checked(model.transcribe(windows), windows)
+        except Exception as error:
+            failure, out_of_memory = f"{type(error).__name__}: {error}", is_out_of_memory(error)
+            if is_broken_device(error):
+                raise ModelError(f"the device fails, start the run again: {failure}") from error
+        # Behind the except block: until there, the error's traceback holds on to the batch's tensors.
+        if out_of_memory:
+            Metrics.counter("transcribe", "out_of_memory").inc()
+            model.release_memory()
+            self._room = max(1, len(windows) // 2)
+        if len(windows) == 1:
+            media = windows[0].chunk.media
+            logging.getLogger(__name__).warning("%s: window %d failed: %s", media.id, windows[0].number, failure)
+            return [Heard(texts={}, error=failure)]
+        half = len(windows) // 2
+        return self.hear(windows[:half], model) + self.hear(windows[half:], model)
+
+    def _give_up_on_a_hopeless_model(self, heard: list[Heard]) -> None:
+        """Fail the run when nothing has ever worked: a setting is wrong, and not fifty media."""
+        failed = [each.error for each in heard if each.error]
+        self._worked = self._worked or len(failed) < len(heard)
+        self._failed += len(failed)
+        if not self._worked and self._failed >= HOPELESS:
+            raise ModelError(f"the model failed on each of the first {self._failed} windows: {failed[-1]}")
 
     def get_num_bytes(self, batch: Sequence[SpeechWindow]) -> int:
         return sum(len(window.pcm) for window in batch)  # Beam's default pickles every batch to know
@@ -87,27 +128,16 @@ class SpeechHandler(ModelHandler[SpeechWindow, WindowResult, SpeechModel]):
         return "transcribe"
 
 
-def hear(windows: Sequence[SpeechWindow], model: SpeechModel) -> list[Heard]:
-    """One result per window, in order; an error where even a window alone fails."""
-    if not windows:
-        return []
-    try:
-        return _checked(model.transcribe(windows), windows)
-    except Exception as error:  # noqa: BLE001 - one bad window must not cost the batch
-        if is_out_of_memory(error):
-            Metrics.counter("transcribe", "out_of_memory").inc()
-            model.release_memory()
-        if len(windows) == 1:
-            media = windows[0].chunk.media
-            logging.getLogger(__name__).warning("%s: window %d failed: %s", media.id, windows[0].number, error)
-            return [Heard(texts={}, error=f"{type(error).__name__}: {error}")]
-    half = len(windows) // 2
-    return hear(windows[:half], model) + hear(windows[half:], model)
-
-
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the device had no memory left: torch's error of any device, known by name to need no torch here."""
     return type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error).lower()
+
+
+def is_broken_device(error: Exception) -> bool:
+    """Whether no later call can work either: an illegal access or a failed assertion stays with the process."""
+    if is_out_of_memory(error):
+        return False
+    return type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error)
 
 
 def _checked(results: list[Heard], windows: Sequence[SpeechWindow]) -> list[Heard]:

@@ -31,6 +31,8 @@ class WhisperConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 0:
             raise ValueError(f"batch_size is {self.batch_size}: give a number of windows, or 0 to have it chosen")
+        if not 0 <= self.no_speech_threshold <= 1:
+            raise ValueError(f"no_speech_threshold is {self.no_speech_threshold}: it is a probability")
 
 
 class WhisperHandler(SpeechHandler):
@@ -46,12 +48,12 @@ class WhisperHandler(SpeechHandler):
     def batch_size(self) -> int:
         return self.placement().batch_size
 
-    def placement(self) -> Placement:
-        """Where the model runs on this machine. Imports torch."""
+    def placement(self, claim: bool = True) -> Placement:
+        """Where the model runs on this machine; `claim` takes a GPU for this process. Imports torch."""
         from transforms.models.devices import place
 
         config = self.config
-        return place(config.model.path, config.device, config.dtype, config.batch_size)
+        return place(config.model, config.revision, config.device, config.dtype, config.batch_size, claim)
 
     def load(self) -> SpeechModel:
         from transforms.models.whisper_model import WhisperModel

@@ -7,7 +7,6 @@ all; then each task that a window asks for is one row of a greedy decoding with 
 from __future__ import annotations
 
 import logging
-import pathlib
 import threading
 import time
 from collections.abc import Sequence
@@ -18,10 +17,11 @@ import torch
 from transformers import GenerationMixin, WhisperForConditionalGeneration, WhisperProcessor
 from transformers.generation import LogitsProcessor, LogitsProcessorList, WhisperTimeStampLogitsProcessor
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from transformers.utils.logging import disable_progress_bar
 
+from transforms.models.catalog import ModelError, fetch_config
 from transforms.models.devices import Placement
-from transforms.models.handler import ModelError
 from transforms.models.whisper import WhisperConfig
 from transforms.records import SAMPLE_RATE_HZ, Heard, Segment, SpeechWindow
 
@@ -54,15 +54,17 @@ class WhisperModel:
         started = time.monotonic()
         disable_progress_bar()  # a worker's output is a log
         path, revision = config.model.path, config.revision or "main"
-        _fetch_config(path, revision)
+        fetch_config(path, revision)
         try:
             self._processor = WhisperProcessor.from_pretrained(path, revision=revision)
             model: Any = WhisperForConditionalGeneration.from_pretrained(path, revision=revision, dtype=self._dtype)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot load the model {config.model.name}: {error}") from error
         self._model = model.to(self._device).eval()
-        self._ids = TokenIds(model.generation_config)
         self._tokenizer = self._processor.tokenizer
+        self._ids = TokenIds(model.generation_config, self._tokenizer)
+        for language in filter(None, (config.language, *config.languages)):
+            self._ids.check(language)
         seconds = time.monotonic() - started
         logging.getLogger(__name__).info("loaded %s on %s in %.1f s", config.model.name, placement, seconds)
 
@@ -181,47 +183,45 @@ class WhisperModel:
         )
 
 
-def _fetch_config(path: str, revision: str) -> None:
-    """Get the one small file that tells whether the hub has the model: transformers tries many, for minutes.
-
-    Raises:
-        ModelError: it cannot be had.
-    """
-    if pathlib.Path(path).is_dir():
-        return
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        hf_hub_download(path, "config.json", revision=revision, etag_timeout=10)
-    except GatedRepoError as error:
-        raise ModelError(f"the model {path} asks for consent: give it on its page and set HF_TOKEN") from error
-    except LocalEntryNotFoundError as error:
-        raise ModelError(
-            f"the model {path} is not on this machine, and the hub cannot be reached from it: "
-            "download it elsewhere and give its folder, or use --model demo to see the pipeline work"
-        ) from error
-    except HfHubHTTPError as error:
-        raise ModelError(f"the hub has no model {path} at revision {revision}: {error}") from error
-
-
 class TokenIds:
-    """The ids of a checkpoint's special tokens."""
+    """The ids of a checkpoint's special tokens: from its generation config, else from its tokenizer.
 
-    def __init__(self, settings: Any) -> None:
+    Checkpoints that were fine-tuned with older releases of transformers ship without a generation config.
+    """
+
+    def __init__(self, settings: Any, tokenizer: Any) -> None:
+        def known(token: str) -> int | None:
+            number = tokenizer.convert_tokens_to_ids(token)
+            return None if number in (None, tokenizer.unk_token_id) else int(number)
+
+        if getattr(settings, "no_timestamps_token_id", None) is None:
+            settings.no_timestamps_token_id = known("<|notimestamps|>")
+            if settings.no_timestamps_token_id is None:
+                raise ModelError("the checkpoint has no token for timestamps: it is not a whole Whisper")
         self.start: int = settings.decoder_start_token_id
         self.end: int = settings.eos_token_id
         self.first_timestamp: int = settings.no_timestamps_token_id + 1
         self.no_speech: int = settings.no_timestamps_token_id - 1  # it has had two names, but one place
-        codes: dict[str, int] = getattr(settings, "lang_to_id", None) or {}
-        self.languages = {name.strip("<|>"): number for name, number in codes.items()}
-        self._tasks: dict[str, int] = getattr(settings, "task_to_id", None) or {}
+        self.languages: dict[str, int] = {}
+        self._tasks: dict[str, int] = {}
+        if getattr(settings, "is_multilingual", None) is not False:
+            given = getattr(settings, "lang_to_id", None) or {
+                f"<|{code}|>": known(f"<|{code}|>") for code in LANGUAGES
+            }
+            self.languages = {name.strip("<|>"): number for name, number in given.items() if number is not None}
+            tasks = getattr(settings, "task_to_id", None) or {}
+            self._tasks = {task: tasks.get(task) or known(f"<|{task}|>") or 0 for task in ("transcribe", "translate")}
 
     def language(self, code: str) -> int:
         """Raises ValueError for a language that the model does not know."""
         if code not in self.languages:
             raise ValueError(f"the model does not know the language {code!r}; it knows {', '.join(self.languages)}")
         return self.languages[code]
+
+    def check(self, code: str) -> None:
+        """Raises ModelError for a language that the model cannot be told."""
+        if code not in (self.languages or {"en": 0}):
+            raise ModelError(f"the model does not know the language {code!r}: change --language or --languages")
 
     def prompt(self, language: str, task: str) -> list[int]:
         if not self.languages:

@@ -38,7 +38,7 @@ class Store(Protocol):
         """Every object below the folder, sorted by name.
 
         Raises:
-            PermissionError: a part of it may not be read; raised when everything else has been listed.
+            OSError: a part of it cannot be read; raised when everything else has been listed.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import pathlib
@@ -11,6 +12,8 @@ import uuid
 from collections.abc import Iterator
 
 from transforms.storage import Entry
+
+NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}  # or one that no file can have
 
 
 class LocalStore:
@@ -23,22 +26,28 @@ class LocalStore:
         path = self._path(uri)
         try:
             found = path.stat()
-        except (OSError, ValueError) as error:  # no such name, or one that no file can have (too long, loop, NUL)
-            if isinstance(error, PermissionError):
-                raise
+        except ValueError:  # a name with a NUL
             return None
+        except OSError as error:
+            if error.errno in NO_SUCH_FILE:
+                return None
+            raise
         return Entry(str(path), found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
 
     def list(self, folder: str) -> Iterator[Entry]:
         errors: list[OSError] = []
         walk = os.walk(self._path(folder), onerror=errors.append)  # does not follow links to folders: no loops
         for name in sorted(str(pathlib.Path(root, name)) for root, _, files in walk for name in files):
-            entry = self.stat(name)
+            try:
+                entry = self.stat(name)
+            except OSError as error:
+                errors.append(error)
+                continue
             if entry is not None:
                 yield entry
-        for error in errors:
-            if isinstance(error, PermissionError):
-                raise error
+        for failure in errors:
+            if failure.errno not in NO_SUCH_FILE:
+                raise failure
 
     def glob(self, pattern: str) -> Iterator[Entry]:
         for name in sorted(glob.glob(self.canonical(pattern), recursive=True)):  # noqa: PTH207 - no ** in old ones

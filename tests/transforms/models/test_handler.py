@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from transforms.models import handler
+from transforms.models.catalog import ModelError
 from transforms.models.handler import SpeechHandler
 from transforms.records import Heard, MediaChunk, MediaFile, SpeechWindow
 
@@ -80,8 +81,8 @@ def test_out_of_memory_halves_the_batch_until_it_fits():
     model = FakeModel(room=2)
     results = infer([window(f"w{i}", i) for i in range(8)], model)
     assert [result.heard.error for result in results] == [""] * 8
-    assert model.batches == [8, 4, 2, 2, 4, 2, 2]
-    assert model.released == 3
+    assert model.batches == [8, 4, 2, 2, 2, 2]  # what fits is remembered
+    assert model.released == 2
 
 
 def test_a_model_that_returns_too_few_results_loses_none():
@@ -91,6 +92,32 @@ def test_a_model_that_returns_too_few_results_loses_none():
 
     results = infer([window(f"w{i}", i) for i in range(5)], Forgetful())
     assert [result.heard.language for result in results] == [f"w{i}" for i in range(5)]
+
+
+class Broken(FakeModel):
+    def __init__(self, message: str) -> None:
+        super().__init__()
+        self.message = message
+
+    def transcribe(self, windows):
+        raise RuntimeError(self.message)
+
+
+def test_a_broken_device_fails_the_run_and_not_every_media_to_come():
+    with pytest.raises(ModelError, match="the device fails, start the run again"):
+        infer([window("a"), window("b")], Broken("CUDA error: an illegal memory access was encountered"))
+
+
+def test_a_model_that_never_worked_fails_the_run():
+    hopeless, model = FakeHandler(), Broken("no such token")
+    for _ in range(12):
+        assert all(result.heard.error for result in hopeless.run_inference([window("a")] * 4, model))
+    with pytest.raises(ModelError, match="on each of the first 52 windows: RuntimeError: no such token"):
+        hopeless.run_inference([window("a")] * 4, model)
+    lucky = FakeHandler()
+    lucky.run_inference([window("a")], FakeModel())
+    for _ in range(20):
+        lucky.run_inference([window("a")] * 4, model)
 
 
 def test_the_model_is_loaded_once_a_process_whichever_thread_asks_first():

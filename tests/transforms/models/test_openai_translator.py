@@ -82,6 +82,60 @@ def test_an_answer_may_stand_in_prose_or_in_a_fence():
     assert (found, error) == (GOOD, "")
 
 
+def test_ids_may_come_back_as_text_and_thoughts_are_not_the_answer():
+    def answer(cues):
+        good = [{**cue, "id": str(cue["id"])} for cue in json.loads(upper(cues))["cues"]]
+        return '<think>{"cues": [no]}</think>' + json.dumps({"cues": good})
+
+    assert translate(answer)[:2] == (GOOD, "")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>a proxy's page</html>",
+        b"{not json",
+        b"null",
+        b'{"choices": null}',
+        b'{"choices": [{"message": null}]}',
+    ],
+)
+def test_an_answer_that_is_not_openais_protocol_costs_its_own_cues(body):
+    bodies = [body]
+    found, error, _ = translate(lambda cues: bodies.pop() if bodies else upper(cues))
+    assert (found, error[:12]) == (GOOD, "the server's" if error else "")
+    found, error, _ = translate(lambda cues: body, TEXTS[:2])
+    assert (found, bool(error)) == ([None, None], True)
+
+
+def test_a_server_that_cannot_be_reached_is_not_asked_for_every_cue():
+    found, error, stub = translate(lambda cues: None, cues_per_request=2, max_retries=0)
+    assert (found, len(stub.asked)) == ([None] * 7, 1)
+    assert "APIConnectionError" in error
+
+
+def test_a_server_that_refuses_the_key_is_asked_once_and_then_no_more():
+    with ChatStub(lambda cues: (401, {}, "wrong key")) as stub:
+        translator = OpenAITranslator(OpenAIConfig("en", "stub", stub.url, timeout_s=2, max_retries=0))
+        for _ in range(5):
+            assert translator.translate(TEXTS, "hi")[0] == [None] * 7
+    assert len(stub.asked) == 1
+
+
+def test_a_stopped_translator_sends_nothing():
+    with ChatStub(upper) as stub:
+        translator = OpenAITranslator(OpenAIConfig("en", "stub", stub.url))
+        translator.stop()
+        assert translator.translate(TEXTS, "hi") == ([None] * 7, "the run was stopped")
+    assert stub.asked == []
+
+
+def test_a_model_that_allows_no_temperature_is_asked_without():
+    failures = [(400, {}, "Unsupported value: 'temperature' does not support 0")]
+    found, error, stub = translate(lambda cues: failures.pop() if failures else upper(cues))
+    assert (found, error, len(stub.asked)) == (GOOD, "", 2)
+
+
 @pytest.mark.parametrize("content", ["", "no JSON", "{", "[1]", '{"cues": 5}', '{"cues": [{"id": [], "text": "x"}]}'])
 def test_nonsense_matches_nothing(content):
     assert matched(content, [1]) == {}

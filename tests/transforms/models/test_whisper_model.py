@@ -11,12 +11,15 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from tests.conftest import demo_handler, windows_of
-from transforms.models.catalog import DEMO_FOLDER, describe
-from transforms.models.handler import ModelError, hear
+from transforms.models.catalog import DEMO_FOLDER, ModelError, describe
 from transforms.models.whisper import WhisperConfig, WhisperHandler
 from transforms.models.whisper_model import split_at_timestamps
 
 FIRST = 1000  # a made-up id of the first timestamp
+
+
+def hear(windows, model):
+    return model.transcribe(windows)
 
 
 def texts(heard, task="transcribe"):
@@ -109,6 +112,18 @@ def test_an_english_only_checkpoint_needs_no_language(tmp_path, mixed):
     model = WhisperHandler(WhisperConfig(describe(str(folder)), device="cpu")).load_model()
     heard = hear(mixed, model)
     assert [(each.language, each.error) for each in heard] == [("en", "")] * 3
+
+
+def test_a_checkpoint_without_a_generation_config_is_read_from_its_tokenizer(demo_model, tmp_path, mixed):
+    folder = shutil.copytree(DEMO_FOLDER, tmp_path / "old")
+    (folder / "generation_config.json").unlink()
+    model = WhisperHandler(WhisperConfig(describe(str(folder)), device="cpu", languages=("hi", "en"))).load_model()
+    assert [each.texts for each in hear(mixed, model)] == [each.texts for each in hear(mixed, demo_model)]
+
+
+def test_a_language_that_the_model_cannot_be_told_fails_once_and_not_on_every_window():
+    with pytest.raises(ModelError, match="does not know the language 'xx'"):
+        demo_handler(languages=("hi", "xx")).load()
 
 
 def test_a_folder_that_cannot_be_loaded_is_said_to_be(tmp_path):
