@@ -169,6 +169,8 @@ def decode(
         with ffmpeg.Decoder(path, config.audio_track, config.decode_timeout_s) as decoder:
             meter, held, number = Meter(config.max_media_hours), None, 0
             for window in _cut(decoder, meter, config.windows, stopped):
+                if stopped():
+                    return
                 if held:
                     yield held
                 held = SpeechWindow(chunk, number, window.start_sample, window.pcm, config.tasks)
@@ -195,9 +197,9 @@ class Meter:
 
 
 def _check_readable(path: pathlib.Path, size_bytes: int) -> None:
-    if path.exists() and not path.is_file():  # opening a named pipe would wait for ever
-        raise MediaError("unreadable", "not a regular file")
     try:
+        if path.exists() and not path.is_file():  # opening a named pipe would wait for ever
+            raise MediaError("unreadable", "not a regular file")
         with path.open("rb"):
             pass
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import pathlib
 import queue
@@ -282,6 +281,12 @@ def test_a_file_that_may_not_be_read_is_unreadable(tmp_path):
     assert str(path) in raised.value.detail
 
 
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.mp3")
+    error = failure(tmp_path / "a.mp3")
+    assert (error.code, error.detail) == ("unreadable", "not a regular file")
+
+
 def test_a_header_without_audio_has_no_samples(tmp_path):
     path = write_wav(tmp_path / "a.wav", np.zeros(0, np.int16))
     assert path.stat().st_size == 44
@@ -378,9 +383,11 @@ def test_leaving_the_windows_half_way_ends_the_decoder():
 
 
 def test_a_stopped_bundle_takes_no_more_windows():
-    stops = itertools.chain([False, False], itertools.repeat(True))
-    chunk = MediaChunk(media_of(SAMPLES / "five minutes.opus"))
-    assert len(list(decode(chunk, config(), lambda: next(stops)))) == 1
+    stop = threading.Event()
+    windows = decode(MediaChunk(media_of(SAMPLES / "five minutes.opus")), config(), stop.is_set)
+    assert next(windows).number == 0
+    stop.set()
+    assert list(windows) == []
     assert psutil.Process().children(recursive=True) == []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import pathlib
 
 import pytest
@@ -15,6 +17,7 @@ from transforms.records import (
     MediaChunk,
     Problem,
     Segment,
+    Transcript,
     WindowRecord,
 )
 
@@ -28,6 +31,7 @@ HEARD = WindowRecord(
 )
 LOST = WindowRecord(1, 5.0, 9.0, "", 0.0, None, 0.0, 0.0, {}, Problem("window 1", "engine_failed", "boom"))
 TRANSCRIPT = ChunkTranscript(CHUNK, AUDIO, (HEARD, LOST))
+SAID = Transcript(MEDIA, AUDIO, "hi", 1.0, (HINDI,), "ok", 1.0, 0.1, "whisper", "demo", 1)
 LETTER = DeadLetter(MEDIA, "DecodeAudio", "not_media", "Play it.", "ffmpeg's last\nwords", False)
 
 
@@ -59,32 +63,32 @@ def test_a_chunk_comes_back_as_records_with_their_methods(layers):
 def test_nothing_is_there_before_it_is_committed(layers):
     assert layers.chunk(CHUNK) is None
     assert layers.has_chunk(CHUNK) is False
-    assert layers.translated(MEDIA) is None
-    assert layers.saved_entry(MEDIA) is None
+    assert layers.translated(SAID) is None
+    assert layers.saved_under(MEDIA.name) is None
     assert layers.dead(MEDIA) is None
 
 
 def test_each_layer_has_the_place_that_the_design_gives_it(layers):
     layers.commit_chunk(TRANSCRIPT._replace(chunk=CHUNK._replace(chunk=2, chunks=7)))
-    layers.commit_translation(MEDIA, ["a"], "")
+    layers.commit_translation(SAID, ["a"], "")
     layers.commit_saved(MEDIA, ["a.srt"], 1.0, True)
     layers.commit_dead(LETTER)
     assert objects(layers) == [
         "_work/asr/asr1/m1/2-of-7.json",
         "_work/dead/asr1/m1.json",
-        "_work/saved/saved1/m1.json",
+        f"_work/saved/{hashlib.sha256(os.fsencode(MEDIA.name)).hexdigest()[:32]}.json",
         "_work/translation/en/t1/m1.json",
     ]
 
 
 def test_what_was_made_from_another_version_counts_as_missing(layers):
     layers.commit_chunk(TRANSCRIPT)
-    layers.commit_translation(MEDIA, ["a"], "")
+    layers.commit_translation(SAID, ["a"], "")
     layers.commit_dead(LETTER)
     changed = MEDIA._replace(version="v2")
     assert layers.chunk(MediaChunk(changed)) is None
     assert layers.has_chunk(MediaChunk(changed)) is False
-    assert layers.translated(changed) is None
+    assert layers.translated(SAID._replace(media=changed)) is None
     assert layers.dead(changed) is None
 
 
@@ -111,20 +115,34 @@ def test_an_object_that_a_crash_left_damaged_counts_as_missing(layers, damaged):
 
 
 def test_a_translation_comes_back_with_its_gaps_and_its_error(layers):
-    layers.commit_translation(MEDIA, ["one", None, "तीन"], "timed out")
-    assert layers.translated(MEDIA) == (["one", None, "तीन"], "timed out")
+    layers.commit_translation(SAID, ["one", None, "तीन"], "timed out")
+    assert layers.translated(SAID) == (["one", None, "तीन"], "timed out")
 
 
 def test_without_a_translator_nothing_is_translated(layers):
-    layers.commit_translation(MEDIA, ["one"], "")
-    assert Layers(layers.output, "asr1", "saved1").translated(MEDIA) is None
+    layers.commit_translation(SAID, ["one"], "")
+    assert Layers(layers.output, "asr1", "saved1").translated(SAID) is None
 
 
-def test_the_entry_of_a_saved_media_says_which_version_it_is_of(layers):
+def test_a_translation_of_another_text_counts_as_missing(layers):
+    layers.commit_translation(SAID, ["one"], "")
+    other = SAID._replace(segments=(SAID.segments[0]._replace(text="another"),))
+    assert layers.translated(other) is None
+
+
+def test_another_language_in_the_manifest_counts_as_missing(layers):
+    layers.commit_chunk(TRANSCRIPT)
+    assert layers.has_chunk(MediaChunk(MEDIA._replace(language="en"))) is False
+
+
+def test_what_lies_under_a_name_says_whose_it_is_and_of_which_options(layers):
     layers.commit_saved(MEDIA, ["a.srt", "a.json"], 12.5, complete=False)
-    entry = layers.saved_entry(MEDIA._replace(version="v2"))
+    entry = layers.saved_under(MEDIA.name)
     assert (entry["files"], entry["audio_s"], entry["complete"]) == (["a.srt", "a.json"], 12.5, False)
-    assert entry["media"]["version"] == "v1"
+    assert (entry["media"]["version"], entry["media"]["media_id"], entry["fingerprint"]) == ("v1", "m1", "saved1")
+    assert layers.saved_under("another name") is None
+    layers.forget_saved(MEDIA.name)
+    assert layers.saved_under(MEDIA.name) is None
 
 
 def test_a_dead_letter_is_kept_and_forgotten(layers):

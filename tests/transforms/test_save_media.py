@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
 
 import pysubs2
@@ -8,6 +10,7 @@ import pytest
 from transforms.layers import Layers
 from transforms.records import AudioFacts, DeadLetter, MediaChunk, MediaFile, MediaOutcome, Segment, Transcript
 from transforms.save_media import SaveConfig, save
+from transforms.storage.local import LocalStore
 
 AUDIO = AudioFacts(9.0, 9.0, 44_100, 2, "aac", 8.0, 0.1)
 SEGMENTS = (Segment(0.5, 2.0, "नमस्ते", "hi", "Hello"), Segment(3.0, 4.25, "आप कैसे हैं?", "hi", "How are you?"))
@@ -64,10 +67,44 @@ def test_saving_again_changes_nothing(layers, tmp_path):
     assert content() == before
 
 
-def test_a_media_that_gets_another_name_leaves_no_files_under_the_old_one(layers):
+def test_other_options_leave_no_files_of_theirs_under_the_name(layers):
+    save(transcript(), layers, SaveConfig())
+    other = dataclasses.replace(layers, saved="other options")
+    save(transcript(), other, SaveConfig(("srt",)))
+    assert files(layers) == ["talks/a.srt"]
+    entry = layers.saved_under("talks/a")
+    assert (entry["fingerprint"], entry["files"]) == ("other options", ["media/talks/a.srt"])
+
+
+def test_a_media_that_is_joined_by_one_of_the_same_name_leaves_no_files_under_its_old_one(layers):
+    plain, long = "talks/a", f"talks/a~{'1' * 8}"
+    save(transcript(plain), layers, SaveConfig(("txt",)))
+    save(transcript(long), layers, SaveConfig(("txt",)))
+    assert files(layers) == [f"{long}.txt"]
+    save(transcript(plain), layers, SaveConfig(("txt",)))  # alone again
+    assert files(layers) == [f"{plain}.txt"]
+
+
+def test_a_name_that_another_media_took_is_not_deleted_from_under_it(layers):
     save(transcript("talks/a"), layers, SaveConfig(("txt",)))
-    save(transcript("talks/a~11111111"), layers, SaveConfig(("txt",)))
-    assert files(layers) == ["talks/a~11111111.txt"]
+    other = transcript("talks/a").media._replace(media_id="2" * 32)
+    save(transcript("talks/a", media=other), layers, SaveConfig(("txt",)))
+    save(transcript("talks/b"), layers, SaveConfig(("txt",)))
+    assert files(layers) == ["talks/a.txt", "talks/b.txt"]
+    assert layers.saved_under("talks/a")["media"]["media_id"] == "2" * 32
+
+
+def test_a_name_that_cannot_be_is_a_dead_letter_and_a_full_disk_is_not(layers, tmp_path, monkeypatch):
+    (tmp_path / "out/media/talks/a.srt").mkdir(parents=True)
+    assert save(transcript(), layers, SaveConfig()).failed
+    assert layers.dead(transcript().media).code == "cannot_save"
+
+    def full(self, uri, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LocalStore, "put", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(transcript("talks/b"), layers, SaveConfig())
 
 
 def test_an_empty_transcript_gives_files_that_are_valid_and_empty(layers, tmp_path):
