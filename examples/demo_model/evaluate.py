@@ -295,9 +295,7 @@ def evaluate(model: Model, filled: int, longest_s: Sequence[float]) -> dict[str,
     hindi = [case for case in singles if case.language == "hi"]
     figures: dict[str, object] = {
         "single": asdict(score(singles, heard)),
-        "single, beyond the base patterns": asdict(
-            score([singles[n] for n in later], [heard[n] for n in later])
-        ),
+        "single, beyond the base patterns": asdict(score([singles[n] for n in later], [heard[n] for n in later])),
         "translation": asdict(score(hindi, model.hear(hindi, "translate"), translated=True)),
     }
     for length_s in longest_s:
@@ -317,16 +315,14 @@ def evaluate(model: Model, filled: int, longest_s: Sequence[float]) -> dict[str,
 def table(figures: dict[str, dict]) -> str:
     """Return the figures as a Markdown table."""
     lines = [
-        "| windows | number | words | word error, Hindi | English | median voice | language "
-        "| times within 0.25 s |",
+        "| windows | number | words | word error, Hindi | English | median voice | language | times within 0.25 s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in figures.items():
         if "word_error" not in row:
             continue
         hindi, english = (
-            f"{row['word_error'][code]:.1%}" if code in row["word_error"] else ""
-            for code in ("hi", "en")
+            f"{row['word_error'][code]:.1%}" if code in row["word_error"] else "" for code in ("hi", "en")
         )
         lines.append(
             f"| {name} | {row['windows']} | {row['words']} | {hindi} | {english} "

@@ -159,9 +159,7 @@ PATTERNS = (
     Pattern("{1} {0} बजे आएगा।", "{1} will come at {0} o'clock.", (NUMBERS, PEOPLE)),
     Pattern("यह {0} बहुत {1} है।", "This {0} is very {1}.", (PLACES, ADJECTIVES)),
     Pattern("मुझे {1} {0} चाहिए।", "I need {0} {1}.", (THINGS, TIMES)),
-    Pattern(
-        "{0} यहाँ से {1} किलोमीटर दूर है।", "the {0} is {1} kilometers from here.", (PLACES, NUMBERS)
-    ),
+    Pattern("{0} यहाँ से {1} किलोमीटर दूर है।", "the {0} is {1} kilometers from here.", (PLACES, NUMBERS)),
     Pattern("क्या {0} {2} {1} ख़रीदेगा?", "Will {0} buy {1} {2}?", (PEOPLE, THINGS, TIMES)),
     Pattern("{0} के पास {1} {2} हैं।", "{0} has {1} {2}.", (PERSONS, NUMBERS[1:], POSSESSIONS)),
     Pattern("{0} को {1} पसंद है।", "{0} likes {1}.", (PERSONS, LIKED)),
@@ -189,9 +187,7 @@ PATTERNS = (
     Pattern("कृपया {0}।", "Please {0}.", (REQUESTS,)),
     Pattern("मैंने {0}।", "I {0}.", (DONE,)),
     Pattern("मेरा नाम {0} है।", "My name is {0}.", (NAMES,)),
-    Pattern(
-        "{0} की उम्र {1} साल है।", "{0} is {1} years old.", (PERSONS, NUMBERS[2:] + LARGE_NUMBERS[:4])
-    ),
+    Pattern("{0} की उम्र {1} साल है।", "{0} is {1} years old.", (PERSONS, NUMBERS[2:] + LARGE_NUMBERS[:4])),
     Pattern("{0} आज {1} में नहीं है।", "{0} is not in the {1} today.", (PEOPLE, LANDMARKS)),
     Pattern("{0}", "{0}", (PHRASES,)),
 )

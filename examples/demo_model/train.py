@@ -134,9 +134,7 @@ def set_frame(model: WhisperForConditionalGeneration, frame_s: int) -> None:
     """Give the encoder an input of frame_s seconds, with fresh sinusoids for its positions."""
     positions = frame_s * STATES_PER_S
     encoder = model.model.encoder
-    encoder.embed_positions = nn.Embedding.from_pretrained(
-        sinusoids(positions, model.config.d_model), freeze=True
-    )
+    encoder.embed_positions = nn.Embedding.from_pretrained(sinusoids(positions, model.config.d_model), freeze=True)
     encoder.max_source_positions = model.config.max_source_positions = positions
     encoder.config.max_source_positions = positions
     model.set_attn_implementation("short" if frame_s <= LONGEST_SHORT_S else "sdpa")
@@ -146,9 +144,7 @@ def start(seed: int) -> Training:
     """Return an untrained model, or the last checkpoint if there is one."""
     torch.manual_seed(seed)
     if vocabulary.START.exists():
-        model = WhisperForConditionalGeneration.from_pretrained(
-            vocabulary.START, dtype=torch.float32
-        )
+        model = WhisperForConditionalGeneration.from_pretrained(vocabulary.START, dtype=torch.float32)
     else:
         model = WhisperForConditionalGeneration(model_config())
     set_frame(model, STAGES[0].shape.frame_s)
@@ -206,9 +202,7 @@ def losses(training: Training, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return (cross-entropy of the tokens, CTC loss a character spoken), each a scalar."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         states = training.model.model.encoder(batch.mels).last_hidden_state
-        scores = training.model(
-            encoder_outputs=(states,), decoder_input_ids=batch.tokens, use_cache=False
-        ).logits
+        scores = training.model(encoder_outputs=(states,), decoder_input_ids=batch.tokens, use_cache=False).logits
         spoken_scores = training.ctc_head(states)
     cross_entropy = functional.cross_entropy(
         scores.flatten(0, 1).float(), batch.labels.flatten(), ignore_index=IGNORED

@@ -142,9 +142,7 @@ class Composer:
 
     def __init__(self, name: str) -> None:
         self.samples, utterances = speech.load(name)
-        self.by_language = {
-            code: [u for u in utterances if u.language == code] for code in ("hi", "en")
-        }
+        self.by_language = {code: [u for u in utterances if u.language == code] for code in ("hi", "en")}
         self.noise = Noise()
 
     def compose(self, language: str, shape: Shape, rng: np.random.Generator) -> Window:

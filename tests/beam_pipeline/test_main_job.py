@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
 import pty
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import duckdb
@@ -245,6 +248,7 @@ def test_a_name_that_cannot_be_written_costs_its_own_media_alone(cli, tmp_path):
 
 def test_the_terminal_shows_a_live_bar(small, tmp_path):
     terminal, worker = pty.openpty()
+    fcntl.ioctl(worker, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
     run = start(small, tmp_path / "out", stderr=worker)
     os.close(worker)
     shown = b""

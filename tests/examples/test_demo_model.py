@@ -4,11 +4,13 @@ import json
 import pathlib
 import subprocess
 
+import jiwer
 import numpy as np
 import pytest
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
+from transforms.media.ffmpeg import find_ffmpeg
 from transforms.models.catalog import DEMO_FOLDER
 
 WINDOWS = pathlib.Path(__file__).parents[1] / "data" / "demo_model"
@@ -20,7 +22,7 @@ NEAR_S = 0.25
 @pytest.fixture(scope="module")
 def windows():
     """The truth of each window, with its samples: float32[n_samples]."""
-    command = ["ffmpeg", "-loglevel", "error", "-i", str(WINDOWS / "windows.opus")]
+    command = [find_ffmpeg(), "-loglevel", "error", "-i", str(WINDOWS / "windows.opus")]
     command += ["-f", "f32le", "-ar", str(SAMPLE_RATE_HZ), "-"]
     samples = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, "f4")
     rows = json.loads((WINDOWS / "windows.json").read_text(encoding="utf-8"))
@@ -69,39 +71,25 @@ def generate(model, windows, task):
     return results
 
 
-def word_error(wanted, got):
-    """Return the share of words to insert, delete or replace."""
-    wrong, total = 0, 0
-    for truth, text in zip(wanted, got, strict=True):
-        row = list(range(len(text) + 1))
-        for number, word in enumerate(truth, 1):
-            previous, row[0] = row[0], number
-            for column, other in enumerate(text, 1):
-                cheapest = min(previous + (word != other), row[column] + 1, row[column - 1] + 1)
-                previous, row[column] = row[column], cheapest
-        wrong, total = wrong + row[-1], total + len(truth)
-    return wrong / total
-
-
 def words(segments):
-    return " ".join(text for _, _, text in segments).split()
+    return " ".join(text for _, _, text in segments)
 
 
 def truth(windows, key):
-    return [" ".join(spoken[key] for spoken in window["spoken"]).split() for window in windows]
+    return [" ".join(spoken[key] for spoken in window["spoken"]) for window in windows]
 
 
 @pytest.mark.parametrize("language", ["hi", "en"])
 def test_unheard_voices_saying_unheard_sentences_become_their_words(model, speech, language):
     windows = [window for window in speech if window["language"] == language]
     heard = generate(model, windows, "transcribe")
-    assert word_error(truth(windows, "text"), [words(one) for one in heard]) <= 0.05
+    assert jiwer.wer(truth(windows, "text"), [words(one) for one in heard]) <= 0.05
 
 
 def test_hindi_becomes_its_english_translation(model, speech):
     windows = [window for window in speech if window["language"] == "hi"]
     heard = generate(model, windows, "translate")
-    assert word_error(truth(windows, "translation"), [words(one) for one in heard]) <= 0.1
+    assert jiwer.wer(truth(windows, "translation"), [words(one) for one in heard]) <= 0.1
 
 
 def test_utterances_start_and_end_where_they_were_spoken(model, speech):
