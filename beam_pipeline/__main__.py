@@ -36,6 +36,9 @@ def console() -> None:
     code = main()
     if code == 1:
         # A failed run's threads may still wait for a server or a model: nothing that they do is needed any more.
+        from transforms.media.ffmpeg import kill_decoders
+
+        kill_decoders()
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)

@@ -89,7 +89,9 @@ def dry_run(job: Job) -> int:
 
 def run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
     """Run the job to its end and return the exit code."""
-    options = PipelineOptions([f"--runner={flags.runner}", *beam_flags])
+    # Worker processes log to this terminal: of Beam's own news only what is wrong.
+    quiet = "--default_sdk_harness_log_level=WARNING"
+    options = PipelineOptions([f"--runner={flags.runner}", quiet, *beam_flags])
     local = is_local(flags)
     if job.model.is_demo:
         log.warning(DEMO_NOTICE)
