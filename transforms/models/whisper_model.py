@@ -37,6 +37,14 @@ class Row(NamedTuple):
     task: str
 
 
+class Detected(NamedTuple):
+    """What the first decoder step says of one window. Figures are rounded before anything is decided by them."""
+
+    language: str
+    probability: float
+    no_speech_prob: float
+
+
 class Decoded(NamedTuple):
     """The text of one row."""
 
@@ -69,22 +77,24 @@ class WhisperModel:
         logging.getLogger(__name__).info("loaded %s on %s in %.1f s", config.model.name, placement, seconds)
 
     def transcribe(self, windows: Sequence[SpeechWindow]) -> list[Heard]:
-        started = time.monotonic()
         with self._lock, torch.inference_mode():
+            started = time.monotonic()
             encoded = self._encode(windows)
-            languages, probabilities, no_speech = self._first_step(encoded, windows)
+            detected = self._detect(encoded, windows)
             rows = [
-                Row(index, languages[index], task)
-                for index, window in enumerate(windows)
+                Row(index, found.language, task)
+                for index, (window, found) in enumerate(zip(windows, detected, strict=True))
                 for task in window.tasks
-                if task == "transcribe" or languages[index] != "en"  # English needs no translation into English
+                if task == "transcribe" or found.language != "en"  # English needs no translation into English
             ]
             decoded = dict(zip(rows, self._decode(encoded, rows, windows), strict=True))
-        infer_s = (time.monotonic() - started) / len(windows)
-        return [
-            self._heard(window, index, languages[index], probabilities[index], no_speech[index], decoded, infer_s)
-            for index, window in enumerate(windows)
-        ]
+            infer_s = (time.monotonic() - started) / len(windows)
+        results = []
+        for index, (window, found) in enumerate(zip(windows, detected, strict=True)):
+            main = decoded[Row(index, found.language, "transcribe")]
+            texts = {task: decoded.get(Row(index, found.language, task), main) for task in window.tasks}
+            results.append(self._heard(found, main, texts, infer_s))
+        return results
 
     def release_memory(self) -> None:
         if self._device.startswith("cuda"):
@@ -99,27 +109,36 @@ class WhisperModel:
         encoder = self._model.get_encoder()
         return encoder(features.to(self._device, self._dtype)).last_hidden_state
 
-    def _first_step(
-        self, encoded: torch.Tensor, windows: Sequence[SpeechWindow]
-    ) -> tuple[list[str], list[float], list[float]]:
-        """Language, its probability and the no-speech probability of each window, from one decoder step.
+    def _detect(self, encoded: torch.Tensor, windows: Sequence[SpeechWindow]) -> list[Detected]:
+        """Language and no-speech probability of each window, from one decoder step.
 
-        Openai/whisper's way: all three are read off the logits behind <|startoftranscript|>.
+        Openai/whisper's way: both are read off the logits behind <|startoftranscript|>.
         """
         ids = self._ids
         start = torch.full((len(windows), 1), ids.start, device=self._device)
         logits = self._model(decoder_input_ids=start, encoder_outputs=BaseModelOutput(encoded)).logits[:, 0].float()
-        no_speech = logits.softmax(-1)[:, ids.no_speech].tolist()
+        no_speech = [round(each, 3) for each in logits.softmax(-1)[:, ids.no_speech].tolist()]
         if not ids.languages:  # an English-only checkpoint
-            return ["en"] * len(windows), [1.0] * len(windows), no_speech
+            return [Detected("en", 1.0, each) for each in no_speech]
         choice = {code: ids.language(code) for code in self._config.languages or ids.languages}
-        likely = logits[:, list(choice.values())].softmax(-1)
-        found = [list(choice)[best] for best in likely.argmax(-1).tolist()]
-        forced = [self._config.language or window.chunk.media.language for window in windows]
-        for language in set(filter(None, forced)):
-            ids.language(language)  # raises for one that the model does not know
-        probability = [1.0 if known else best for known, best in zip(forced, likely.amax(-1).tolist(), strict=True)]
-        return [known or best for known, best in zip(forced, found, strict=True)], probability, no_speech
+        likely, best = logits[:, list(choice.values())].softmax(-1).max(-1)
+        found = [
+            Detected(list(choice)[at], round(probability, 3), silence)
+            for at, probability, silence in zip(best.tolist(), likely.tolist(), no_speech, strict=True)
+        ]
+        return [self._told(window, each) for window, each in zip(windows, found, strict=True)]
+
+    def _told(self, window: SpeechWindow, found: Detected) -> Detected:
+        """What was found, or the language that the options or the manifest give.
+
+        Raises:
+            ValueError: the model does not know that language.
+        """
+        forced = self._config.language or window.chunk.media.language
+        if not forced:
+            return found
+        self._ids.language(forced)
+        return found._replace(language=forced, probability=1.0)
 
     def _decode(self, encoded: torch.Tensor, rows: Sequence[Row], windows: Sequence[SpeechWindow]) -> list[Decoded]:
         """The text of each row, decoded greedily with timestamps."""
@@ -156,29 +175,17 @@ class WhisperModel:
             Segment(start, end, self._tokenizer.decode(piece, skip_special_tokens=True).strip(), language)
             for start, end, piece in split_at_timestamps(text, self._ids.first_timestamp, window.duration_s)
         ]
-        return Decoded(tuple(segment for segment in spoken if segment.text), avg_logprob, truncated)
+        return Decoded(tuple(segment for segment in spoken if segment.text), round(avg_logprob, 3), truncated)
 
-    def _heard(
-        self,
-        window: SpeechWindow,
-        index: int,
-        language: str,
-        probability: float,
-        no_speech: float,
-        decoded: dict[Row, Decoded],
-        infer_s: float,
-    ) -> Heard:
-        rows = {task: decoded.get(Row(index, language, task)) for task in window.tasks}
-        main = decoded[Row(index, language, "transcribe")]
-        silent = no_speech > self._config.no_speech_threshold and main.avg_logprob < UNSURE
-        texts = {task: () if silent else (row or main).segments for task, row in rows.items()}
+    def _heard(self, found: Detected, main: Decoded, texts: dict[str, Decoded], infer_s: float) -> Heard:
+        silent = found.no_speech_prob > self._config.no_speech_threshold and main.avg_logprob < UNSURE
         return Heard(
-            texts=texts,
-            language=language,
-            language_probability=round(probability, 3),
-            avg_logprob=round(main.avg_logprob, 3),
-            no_speech_prob=round(no_speech, 3),
-            truncated=not silent and any(row.truncated for row in rows.values() if row),
+            texts={task: () if silent else text.segments for task, text in texts.items()},
+            language=found.language,
+            language_probability=found.probability,
+            avg_logprob=main.avg_logprob,
+            no_speech_prob=found.no_speech_prob,
+            truncated=not silent and any(text.truncated for text in texts.values()),
             infer_s=infer_s,
         )
 
