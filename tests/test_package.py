@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,7 +21,7 @@ def wheel(tmp_path_factory):
     listed = ["beam_pipeline", "transforms", "runners", "pyproject.toml", "setup.py", "README.md", "LICENSE"]
     source.mkdir()
     for name in listed:  # a build writes beside its sources
-        subprocess.run(["cp", "-r", str(ROOT / name), str(source)], check=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, source / name)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

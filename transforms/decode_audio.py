@@ -43,7 +43,7 @@ class DecodeConfig:
 
     windows: WindowConfig = dataclasses.field(default_factory=WindowConfig)
     tasks: tuple[str, ...] = ("transcribe",)
-    decode_ahead: int = 2  # decoders at once; one core decodes about 500 hours an hour
+    decode_ahead: int = 2  # decoders at once; one core does about 300 hours of audio an hour
     audio_track: str = ""  # number from 0, or language as the container tags it ("hin"); "" is the first
     decode_timeout_s: float = 120.0  # without a byte from the decoder
     max_media_hours: float = 24.0

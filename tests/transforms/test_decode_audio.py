@@ -178,8 +178,10 @@ def test_a_track_that_is_not_there_is_said_so(two_tracks, track):
 def with_cover(tmp_path_factory) -> pathlib.Path:
     """An mp3 with a picture of its own."""
     path = tmp_path_factory.mktemp("cover") / "cover.mp3"
-    cover = ["-f", "lavfi", "-i", "color=s=64x64:d=0.04", "-map", "0:a", "-map", "1:v", "-frames:v", "1"]
-    run_ffmpeg("-i", SAMPLES / "office.mp3", *cover, "-c:a", "copy", "-c:v", "mjpeg", "-id3v2_version", "3", path)
+    picture = path.with_suffix(".jpg")
+    run_ffmpeg("-f", "lavfi", "-i", "color=s=64x64:d=1", "-frames:v", "1", picture)
+    tracks = ["-i", SAMPLES / "office.mp3", "-i", picture, "-map", "0:a", "-map", "1:v", "-c", "copy"]
+    run_ffmpeg(*tracks, "-disposition:v", "attached_pic", "-id3v2_version", "3", path)
     assert b"APIC" in path.read_bytes()
     return path
 
