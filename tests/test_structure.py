@@ -45,29 +45,24 @@ def python(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
 
 
+BUILD_THE_GRAPH = (
+    "from beam_pipeline import options\nfrom beam_pipeline.job import make_job\n"
+    "from beam_pipeline.pipeline import build\n"
+    f"flags, _ = options.parse(['--input', {str(ROOT)!r}, '--output', '/tmp/x', '--model', MODEL])\n"
+    "build(beam.Pipeline('FnApiRunner'), make_job(flags))"
+)
+
+
 def test_building_the_graph_needs_neither_torch_nor_transformers():
-    code = (
-        "import sys\nsys.modules['torch'] = sys.modules['transformers'] = None\n"
-        "import apache_beam as beam\nfrom beam_pipeline import options\nfrom beam_pipeline.job import make_job\n"
-        "from beam_pipeline.pipeline import build\n"
-        f"flags, _ = options.parse(['--input', {str(ROOT)!r}, '--output', '/tmp/x', '--model', 'demo'])\n"
-        "build(beam.Pipeline('FnApiRunner'), make_job(flags))"
-    )
-    done = python(code)
+    hide = "import sys\nsys.modules['torch'] = sys.modules['transformers'] = None\n"
+    done = python(f"{hide}import apache_beam as beam\nMODEL = 'demo'\n{BUILD_THE_GRAPH}")
     assert done.returncode == 0, done.stderr
 
 
 def test_nothing_reaches_for_a_network_on_import_or_while_the_graph_is_built():
-    code = (
-        "import socket\n"
-        "def refuse(*a, **k): raise AssertionError('network')\n"
-        "import apache_beam as beam\nsocket.getaddrinfo = socket.create_connection = refuse\n"
-        "from beam_pipeline import options\nfrom beam_pipeline.job import make_job\n"
-        "from beam_pipeline.pipeline import build\n"
-        f"flags, _ = options.parse(['--input', {str(ROOT)!r}, '--output', '/tmp/x'])\n"
-        "build(beam.Pipeline('FnApiRunner'), make_job(flags))"
-    )
-    done = python(code)
+    refuse = "import socket\ndef refuse(*a, **k): raise AssertionError('network')\n"
+    cut_off = "import apache_beam as beam\nsocket.getaddrinfo = socket.create_connection = refuse\n"
+    done = python(f"{refuse}{cut_off}MODEL = 'openai/whisper-large-v3'\n{BUILD_THE_GRAPH}")
     assert done.returncode == 0, done.stderr
 
 
