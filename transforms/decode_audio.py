@@ -6,8 +6,8 @@ transcribed already and one that cannot be decoded each give one empty window; t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import pathlib
 import queue
 import threading
 import time
@@ -28,10 +28,11 @@ from transforms.records import (
     SAMPLE_RATE_HZ,
     AudioFacts,
     MediaChunk,
+    MediaFile,
     Problem,
     SpeechWindow,
 )
-from transforms.storage import store_for
+from transforms.storage import ChangedError, Entry, MediaSource, Stores
 
 QUEUE_WINDOWS = 16  # between the decoders and the model: 15 MB of audio at 30 s a window
 WHOLE = 0.98  # decoded over declared length below which audio is missing; containers round and pad
@@ -47,6 +48,7 @@ class DecodeConfig:
     audio_track: str = ""  # number from 0, or language as the container tags it ("hin"); "" is the first
     decode_timeout_s: float = 120.0  # without a byte from the decoder
     max_media_hours: float = 24.0
+    stores: Stores = dataclasses.field(default_factory=Stores)
 
     def __post_init__(self) -> None:
         if self.decode_ahead < 1:
@@ -90,12 +92,13 @@ class DecodeAhead(beam.DoFn):
         self._running = 0
 
     def process(self, chunk: MediaChunk) -> Iterator[SpeechWindow]:
-        if chunk.transcribed or chunk.failure:
+        if chunk.settled:
             yield SpeechWindow(chunk, 0, 0, b"", total=0, failure=chunk.failure)
             return
         arguments = (chunk, self._config, self._ready, self._stop)
         threading.Thread(target=_decode_into, args=arguments, daemon=True).start()
         self._running += 1
+        self._ticker.tick(started=1)
         yield from self._take(self._config.decode_ahead - 1)
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -163,21 +166,23 @@ def decode(
     Raises:
         MediaError: there is no audio to be had.
     """
-    store, started = store_for(chunk.media.uri), time.monotonic()
-    with store.local_copy(chunk.media.uri) as path:
-        _check_readable(path, chunk.media.size_bytes)
-        with ffmpeg.Decoder(path, config.audio_track, config.decode_timeout_s) as decoder:
-            meter, held, number = Meter(config.max_media_hours), None, 0
-            for window in _cut(decoder, meter, config.windows, stopped):
-                if stopped():
-                    return
-                if held:
-                    yield held
-                held = SpeechWindow(chunk, number, window.start_sample, window.pcm, config.tasks)
-                number += 1
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(_opened(chunk.media, config.stores))
+        decoder = stack.enter_context(
+            ffmpeg.Decoder(source.url, source.protocols, config.audio_track, config.decode_timeout_s)
+        )
+        meter, held, number = Meter(config.max_media_hours), None, 0
+        for window in _cut(decoder, meter, config.windows, stopped):
             if stopped():
                 return
-            audio = _facts(decoder, meter, time.monotonic() - started)
+            if held:
+                yield held
+            held = SpeechWindow(chunk, number, window.start_sample, window.pcm, config.tasks)
+            number += 1
+        if stopped():
+            return
+        audio = _facts(decoder, source, meter, time.monotonic() - started)
     last = held or SpeechWindow(chunk, 0, 0, b"", config.tasks)
     yield last._replace(total=number, audio=audio)
 
@@ -196,16 +201,31 @@ class Meter:
             raise MediaError("too_long", f"more than {self.max_hours:g} hours")
 
 
-def _check_readable(path: pathlib.Path, size_bytes: int) -> None:
-    try:
-        if path.exists() and not path.is_file():  # opening a named pipe would wait for ever
-            raise MediaError("unreadable", "not a regular file")
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise MediaError("missing" if isinstance(error, FileNotFoundError) else "unreadable", str(error)) from error
-    if size_bytes == 0:
-        raise MediaError("empty_file")
+@contextlib.contextmanager
+def _opened(media: MediaFile, stores: Stores) -> Iterator[MediaSource]:
+    """What the decoder reads the media from.
+
+    Raises:
+        MediaError: it cannot be opened, or has no bytes.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            entry = Entry(media.uri, media.size_bytes, media.version)
+            source = stack.enter_context(stores.serving(media.uri).open_media(entry))
+        except OSError as error:
+            raise MediaError(
+                "missing" if isinstance(error, FileNotFoundError) else "unreadable", str(error)
+            ) from error
+        if media.size_bytes == 0:
+            raise MediaError("empty_file")
+        yield source
+
+
+def _check_whole(source: MediaSource) -> None:
+    """Raise MediaError where the store did not give every byte: what was decoded then passes for no media."""
+    if source.error is not None:
+        code = "changed" if isinstance(source.error, ChangedError) else "store_failed"
+        raise MediaError(code, str(source.error))
 
 
 def _cut(
@@ -226,19 +246,20 @@ def _measured(windows: Iterator[Window], meter: Meter) -> Iterator[Window]:
         yield window
 
 
-def _facts(decoder: ffmpeg.Decoder, meter: Meter, decode_s: float) -> AudioFacts:
+def _facts(decoder: ffmpeg.Decoder, source: MediaSource, meter: Meter, decode_s: float) -> AudioFacts:
     """What decoding found out.
 
     Raises:
-        MediaError: not one sample came.
+        MediaError: not one sample came, or the store did not give every byte.
     """
     ended_well, log = decoder.finish()
+    _check_whole(source)
     if not meter.samples:
         raise decoder.failure() if not ended_well else MediaError("no_samples", log)
-    source, duration_s = decoder.source(), meter.samples / SAMPLE_RATE_HZ
+    told, duration_s = decoder.source(), meter.samples / SAMPLE_RATE_HZ
     # The container's length is that of its longest track: with video, audio may honestly be shorter.
     damaged = not ended_well or decoder.cut_short()
-    declared_s = source.declared_s if damaged or not source.has_video else None
+    declared_s = told.declared_s if damaged or not told.has_video else None
     problems: tuple[Problem, ...] = ()
     if damaged or (declared_s and duration_s < WHOLE * declared_s - 1):
         claimed = f" of {declared_s:.1f}" if declared_s else ""
@@ -247,9 +268,9 @@ def _facts(decoder: ffmpeg.Decoder, meter: Meter, decode_s: float) -> AudioFacts
     return AudioFacts(
         duration_s=round(duration_s, 3),
         declared_s=declared_s,
-        sampling_rate_hz=source.sampling_rate_hz,
-        channels=source.channels,
-        codec=source.codec,
+        sampling_rate_hz=told.sampling_rate_hz,
+        channels=told.channels,
+        codec=told.codec,
         speech_s=round(meter.speech_s, 3),
         decode_s=round(decode_s, 3),
         problems=problems,

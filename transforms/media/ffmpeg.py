@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
-import pathlib
 import re
 import selectors
 import shutil
@@ -71,10 +70,10 @@ def ffmpeg_version() -> str:
 class Decoder:
     """A running ffmpeg. Use it as a context manager: leaving the block ends the process, whatever happened."""
 
-    def __init__(self, path: pathlib.Path, track: str, timeout_s: float) -> None:
+    def __init__(self, url: str, protocols: str, track: str, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._explicit_track = bool(track)
-        command = ffmpeg.compile(_stream(path, track), cmd=find_ffmpeg())
+        command = ffmpeg.compile(_stream(url, protocols, track), cmd=find_ffmpeg())
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
         _running.add(self._process)
@@ -161,14 +160,13 @@ class Decoder:
                 self._tail = (self._tail + piece[room:])[-LOG_TAIL_BYTES:]
 
 
-def _stream(path: pathlib.Path, track: str) -> object:
+def _stream(url: str, protocols: str, track: str) -> object:
     """The ffmpeg-python graph of one decoding.
 
-    `file:` keeps a name with a colon or a leading dash from being taken for something else. The filter pads a
-    track that starts late and fills gaps, so that a sample's place is its time.
+    The filter pads a track that starts late and fills gaps, so that a sample's place is its time.
     """
     quiet = {"nostdin": None, "hide_banner": None, "nostats": None, "loglevel": "info"}
-    source = ffmpeg.input(f"file:{path}", protocol_whitelist="file", threads=1, **quiet)
+    source = ffmpeg.input(url, protocol_whitelist=protocols, threads=1, **quiet)
     number = track or "0"
     # As the input of a filter it is the first track that matches; -map would take all of the language.
     wanted = f"a:{number}" if number.isdigit() else f"a:m:language:{number}"

@@ -1,18 +1,29 @@
 """Where media are read and outputs are written: one small protocol, one file per kind of store.
 
-A place is named by a URI; a plain path is a local one. `store_for` finds the store that serves it.
+A place is named by a URI: a path, `file://`, `s3://bucket/key`, `s3://profile@bucket/key`, `gs://bucket/key`. Keys
+stand in it as they are, without percent-encoding. `Stores.serving` finds the store of a URI.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
+
+from transforms.storage.profiles import S3Profile
+
+PROFILE = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 class StorageError(OSError):
     """A store cannot do what was asked; the message tells the user what to do."""
+
+
+class ChangedError(StorageError):
+    """The object is no longer the version that was listed."""
 
 
 class Entry(NamedTuple):
@@ -20,11 +31,24 @@ class Entry(NamedTuple):
 
     uri: str
     size_bytes: int
-    version: str
+    version: str  # changes when the content does
+
+
+@dataclasses.dataclass
+class MediaSource:
+    """What ffmpeg opens to read a media, and why it could not read all of it, if so."""
+
+    url: str
+    protocols: str  # that ffmpeg may use for it: "file", or "http,tcp"
+    error: OSError | None = None
 
 
 class Store(Protocol):
-    """What every store can do. Each `put` makes the whole object appear at once, or nothing."""
+    """What every store can do. Each `put` makes the whole object appear at once, or nothing.
+
+    Faults of the network or the server are tried again inside. What stays is an OSError: FileNotFoundError,
+    PermissionError, or a StorageError that says what to do. No message holds a secret.
+    """
 
     def canonical(self, uri: str) -> str:
         """The one spelling of a URI: absolute, without credentials or signatures."""
@@ -35,7 +59,7 @@ class Store(Protocol):
         ...
 
     def list(self, folder: str) -> Iterator[Entry]:
-        """Every object below the folder, sorted by name.
+        """Every object below the folder, sorted by name; nothing where there is no such folder.
 
         Raises:
             OSError: a part of it cannot be read; raised when everything else has been listed.
@@ -52,7 +76,20 @@ class Store(Protocol):
         """Raises FileNotFoundError where there is no such object."""
         ...
 
+    def read_range(self, uri: str, start: int, size: int, version: str) -> bytes:
+        """Exactly so many bytes of exactly this version.
+
+        Raises:
+            ChangedError: the object is another version by now.
+            StorageError: they cannot be had for another reason.
+        """
+        ...
+
     def put(self, uri: str, data: bytes) -> None: ...
+
+    def put_new(self, uri: str, data: bytes) -> bool:
+        """Put the object if there is none of this name; False where there is one. Of many writers one gets True."""
+        ...
 
     def put_file(self, uri: str, path: pathlib.Path) -> None:
         """Like `put`, with the content of a local file, which is left in place."""
@@ -62,25 +99,58 @@ class Store(Protocol):
         """Delete the object; a missing one is no error."""
         ...
 
-    def local_copy(self, uri: str) -> contextlib.AbstractContextManager[pathlib.Path]:
-        """A local file with the object's content, valid inside the context."""
+    def sweep(self, folder: str) -> None:
+        """Remove what writers that were killed left half-written below the folder. Nobody may be writing there."""
+        ...
+
+    def open_media(self, entry: Entry) -> contextlib.AbstractContextManager[MediaSource]:
+        """What ffmpeg can read the object from, seekably, inside the context."""
         ...
 
 
-def store_for(uri: str) -> Store:
-    """The store that serves the URI.
+@dataclasses.dataclass(frozen=True)
+class Stores:
+    """Finds the store of a URI, with the settings that the job has for it. Pickled into workers; holds no secret."""
 
-    Raises:
-        StorageError: no store serves its scheme.
-    """
-    from transforms.storage.local import LocalStore
+    s3: tuple[S3Profile, ...] = ()
 
-    scheme, separator, _ = uri.partition("://")
-    if not separator or scheme == "file":
-        return LocalStore()
-    raise StorageError(f"{scheme}:// is not supported yet: copy the files to a local folder and name that")
+    def serving(self, uri: str) -> Store:
+        """The store that serves the URI.
+
+        Raises:
+            StorageError: no store serves its scheme, or it names no bucket.
+        """
+        scheme, separator, rest = uri.partition("://")
+        if not separator or scheme == "file":
+            from transforms.storage.local import LocalStore
+
+            return LocalStore()
+        if scheme == "s3":
+            from transforms.storage.s3 import S3Store
+
+            return S3Store(self._profile(rest))
+        if scheme == "gs":
+            from transforms.storage.gcs import GcsStore
+
+            return GcsStore()
+        raise StorageError(f"{scheme}:// is not supported yet: copy the files to a local folder and name that")
+
+    def _profile(self, rest: str) -> S3Profile:
+        name, at, _ = rest.split("/", 1)[0].rpartition("@")
+        if at and not PROFILE.fullmatch(name):
+            raise StorageError("s3://…@bucket: what stands before the @ must be the name of a profile, never a key")
+        return next((profile for profile in self.s3 if profile.name == name), S3Profile(name))
 
 
 def join(place: str, *parts: str) -> str:
     """The URI of something below a place."""
     return "/".join([place.rstrip("/"), *parts])
+
+
+def without_secrets(uri: str) -> str:
+    """The URI without what may be a password or a signature, of a scheme that no store serves."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return uri
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}".partition("?")[0].partition("#")[0]

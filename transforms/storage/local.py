@@ -7,13 +7,17 @@ import errno
 import glob
 import os
 import pathlib
+import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 
-from transforms.storage import Entry
+from transforms.storage import ChangedError, Entry, MediaSource
 
+TEMPORARY = ".tmp-"
 NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}  # or one that no file can have
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}  # a file system that has no hard links
 
 
 class LocalStore:
@@ -32,19 +36,11 @@ class LocalStore:
             if error.errno in NO_SUCH_FILE:
                 return None
             raise
-        return Entry(str(path), found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+        return None if stat.S_ISDIR(found.st_mode) else Entry(str(path), found.st_size, _version(found))
 
     def list(self, folder: str) -> Iterator[Entry]:
         errors: list[OSError] = []
-        walk = os.walk(self._path(folder), onerror=errors.append)  # does not follow links to folders: no loops
-        for name in sorted(str(pathlib.Path(root, name)) for root, _, files in walk for name in files):
-            try:
-                entry = self.stat(name)
-            except OSError as error:
-                errors.append(error)
-                continue
-            if entry is not None:
-                yield entry
+        yield from _walk(self.canonical(folder), errors)
         for failure in errors:
             if failure.errno not in NO_SUCH_FILE:
                 raise failure
@@ -52,7 +48,7 @@ class LocalStore:
     def glob(self, pattern: str) -> Iterator[Entry]:
         for name in sorted(glob.glob(self.canonical(pattern), recursive=True)):  # noqa: PTH207 - no ** in old ones
             entry = self.stat(name)
-            if entry is not None and not self.is_folder(name):
+            if entry is not None:
                 yield entry
 
     def is_folder(self, uri: str) -> bool:
@@ -61,9 +57,31 @@ class LocalStore:
     def read(self, uri: str) -> bytes:
         return self._path(uri).read_bytes()
 
+    def read_range(self, uri: str, start: int, size: int, version: str) -> bytes:
+        with self._path(uri).open("rb") as file:
+            found = os.fstat(file.fileno())
+            file.seek(start)
+            data = file.read(size)
+        if _version(found) != version or len(data) != size:
+            raise ChangedError(f"{uri} changed while it was read: run again when it is complete")
+        return data
+
     def put(self, uri: str, data: bytes) -> None:
         with self._replacing(uri) as temporary:
             temporary.write_bytes(data)
+
+    def put_new(self, uri: str, data: bytes) -> bool:
+        target = self._path(uri)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+        try:
+            temporary.write_bytes(data)
+            _link(temporary, target)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
 
     def put_file(self, uri: str, path: pathlib.Path) -> None:
         with self._replacing(uri) as temporary:
@@ -72,9 +90,21 @@ class LocalStore:
     def delete(self, uri: str) -> None:
         self._path(uri).unlink(missing_ok=True)
 
+    def sweep(self, folder: str) -> None:
+        for root, _, files in os.walk(self._path(folder)):
+            for name in files:
+                if re.fullmatch(f"{TEMPORARY}[0-9a-f]{{32}}", name):
+                    pathlib.Path(root, name).unlink(missing_ok=True)
+
     @contextlib.contextmanager
-    def local_copy(self, uri: str) -> Iterator[pathlib.Path]:
-        yield self._path(uri)
+    def open_media(self, entry: Entry) -> Iterator[MediaSource]:
+        path = self._path(entry.uri)
+        if path.exists() and not path.is_file():  # opening a named pipe would wait for ever
+            raise OSError("not a regular file")
+        with path.open("rb"):
+            pass
+        # `file:` keeps a name with a colon or a leading dash from being taken for something else.
+        yield MediaSource(f"file:{path}", "file")
 
     def _path(self, uri: str) -> pathlib.Path:
         return pathlib.Path(self.canonical(uri))
@@ -84,9 +114,43 @@ class LocalStore:
         """A temporary file beside the target, renamed onto it when the block ends without an error."""
         target = self._path(uri)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f".tmp-{uuid.uuid4().hex}"
+        temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
             yield temporary
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _walk(folder: str, errors: list[OSError]) -> Iterator[Entry]:
+    """The files below a folder in the order of their whole names; what cannot be read goes into errors."""
+    try:
+        with os.scandir(folder) as found:
+            # A folder sorts as what its files' names go on with. Links to folders are not followed: no loops.
+            entries = sorted((each.path + "/" * each.is_dir(follow_symlinks=False), each) for each in found)
+    except OSError as error:
+        errors.append(error)
+        return
+    for path, entry in entries:
+        try:
+            if path.endswith("/"):
+                yield from _walk(entry.path, errors)
+            elif not stat.S_ISDIR((details := entry.stat()).st_mode):
+                yield Entry(path, details.st_size, _version(details))
+        except OSError as error:
+            errors.append(error)
+
+
+def _version(found: os.stat_result) -> str:
+    return f"{found.st_size}-{found.st_mtime_ns}"
+
+
+def _link(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Give the file a second name; unlike a rename, it fails where there is one of that name."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        with target.open("xb") as file:  # a mount without links: a reader may see it before it is whole
+            file.write(source.read_bytes())

@@ -61,6 +61,10 @@ Output #0, s16le, to 'pipe:1':
 """
 
 
+def decoder_of(path: pathlib.Path, timeout_s: float) -> ffmpeg.Decoder:
+    return ffmpeg.Decoder(f"file:{path}", "file", "", timeout_s)
+
+
 @pytest.mark.parametrize(
     ("log", "source"),
     [
@@ -99,7 +103,7 @@ def shipped_ffmpeg() -> str:
 @pytest.mark.parametrize("program", [find_ffmpeg, shipped_ffmpeg])
 def test_every_ffmpeg_tells_the_same_of_the_sample_media(name, program, monkeypatch):
     monkeypatch.setattr(ffmpeg, "find_ffmpeg", program)
-    with ffmpeg.Decoder(SAMPLES / name, "", 30) as decoder:
+    with decoder_of(SAMPLES / name, 30) as decoder:
         samples = sum(len(block) // 2 for block in decoder.blocks(16_000))
         ended_well, _ = decoder.finish()
         source = decoder.source()
@@ -175,7 +179,7 @@ def test_without_an_ffmpeg_on_the_path_the_shipped_one_decodes(tmp_path, monkeyp
     monkeypatch.delenv("IMAGEIO_FFMPEG_EXE", raising=False)
     assert "imageio_ffmpeg" in find_ffmpeg()
     assert ffmpeg.ffmpeg_version()
-    with ffmpeg.Decoder(SAMPLES / "letter.flac", "", 30) as decoder:
+    with decoder_of(SAMPLES / "letter.flac", 30) as decoder:
         assert sum(map(len, decoder.blocks(16_000))) > 13 * 32_000
 
 
@@ -192,7 +196,7 @@ def use(monkeypatch, program: str) -> None:
 
 def test_blocks_have_the_size_asked_for_and_a_half_sample_is_left_out(tmp_path, monkeypatch):
     use(monkeypatch, script(tmp_path / "ffmpeg", "head -c 2501 /dev/zero"))
-    with ffmpeg.Decoder(tmp_path / "a", "", 5) as decoder:
+    with decoder_of(tmp_path / "a", 5) as decoder:
         assert [len(block) for block in decoder.blocks(500)] == [1000, 1000, 500]
         assert decoder.finish() == (True, "")
 
@@ -200,7 +204,7 @@ def test_blocks_have_the_size_asked_for_and_a_half_sample_is_left_out(tmp_path, 
 def test_a_log_that_fills_any_pipe_does_not_stop_the_decoder(tmp_path, monkeypatch):
     noisy = "head -c 300000 /dev/zero | tr '\\0' 'x' >&2; echo ' the end' >&2; head -c 1000 /dev/zero; exit 3"
     use(monkeypatch, script(tmp_path / "ffmpeg", noisy))
-    with ffmpeg.Decoder(tmp_path / "a", "", 5) as decoder:
+    with decoder_of(tmp_path / "a", 5) as decoder:
         assert sum(map(len, decoder.blocks(500))) == 1000
         ended_well, log = decoder.finish()
     assert not ended_well
@@ -211,7 +215,7 @@ def test_a_log_that_fills_any_pipe_does_not_stop_the_decoder(tmp_path, monkeypat
 def test_the_tail_of_the_log_has_no_addresses_and_no_description_of_streams(tmp_path, monkeypatch):
     lines = "one\\ntwo\\n\\n  Stream of its own\\n[mp3 @ 0x55d9c4b3a980] three\\rfour\\nfive\\nsix\\nseven\\n"
     use(monkeypatch, script(tmp_path / "ffmpeg", f"printf '{lines}' >&2; exit 1"))
-    with ffmpeg.Decoder(tmp_path / "a", "", 5) as decoder:
+    with decoder_of(tmp_path / "a", 5) as decoder:
         assert list(decoder.blocks(500)) == []
         assert decoder.finish() == (False, "two\n[mp3] three\nfour\nfive\nsix\nseven")
 
@@ -219,14 +223,14 @@ def test_the_tail_of_the_log_has_no_addresses_and_no_description_of_streams(tmp_
 @pytest.mark.parametrize("body", ["exec sleep 600", "head -c 64000 /dev/zero; exec sleep 600"])
 def test_a_decoder_that_falls_silent_times_out_and_is_ended(tmp_path, monkeypatch, body):
     use(monkeypatch, script(tmp_path / "ffmpeg", body))
-    with pytest.raises(MediaError) as raised, ffmpeg.Decoder(tmp_path / "a", "", 0.3) as decoder:
+    with pytest.raises(MediaError) as raised, decoder_of(tmp_path / "a", 0.3) as decoder:
         list(decoder.blocks(16_000))
     assert raised.value.code == "decoder_timeout"
     assert psutil.Process().children() == []
 
 
 def test_a_decoder_that_is_no_longer_needed_is_ended(tmp_path):
-    with ffmpeg.Decoder(SAMPLES / "five minutes.opus", "", 30) as decoder:
+    with decoder_of(SAMPLES / "five minutes.opus", 30) as decoder:
         next(decoder.blocks(16_000))
     assert psutil.Process().children() == []
 
@@ -244,7 +248,7 @@ def test_no_decoder_survives_the_end_of_its_process(tmp_path):
     code = (
         "import pathlib, sys; from transforms.media import ffmpeg;"
         f"ffmpeg.find_ffmpeg = lambda: {program!r};"
-        "decoder = ffmpeg.Decoder(pathlib.Path('a'), '', 30); next(decoder.blocks(1000)); sys.exit(7)"
+        "decoder = ffmpeg.Decoder('file:a', 'file', '', 30); next(decoder.blocks(1000)); sys.exit(7)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 7
     assert not alive(int(pathlib.Path(f"{program}.pid").read_text()))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from transforms.storage import StorageError, join, store_for
+from transforms.storage import ChangedError, Entry, StorageError, Stores, join
 from transforms.storage.local import LocalStore
 
 STORE = LocalStore()
@@ -147,22 +149,63 @@ def test_one_place_has_one_spelling(tmp_path, monkeypatch):
     assert {STORE.canonical(each) for each in spellings} == {str(tmp_path / "a.txt")}
 
 
-def test_a_local_copy_of_a_local_file_is_the_file_itself_and_stays(tmp_path):
+def test_a_range_is_exact_and_of_one_version(tmp_path):
+    (tmp_path / "a.bin").write_bytes(bytes(range(100)))
+    place = str(tmp_path / "a.bin")
+    version = STORE.stat(place).version
+    assert STORE.read_range(place, 10, 5, version) == bytes(range(10, 15))
+    with pytest.raises(ChangedError):
+        STORE.read_range(place, 98, 5, version)
+    (tmp_path / "a.bin").write_bytes(bytes(range(99)))
+    with pytest.raises(ChangedError):
+        STORE.read_range(place, 10, 5, version)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_many_who_put_a_new_object_one_does(tmp_path, monkeypatch, links):
+    def refused(source, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    place = str(tmp_path / "a" / "new.json")
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda number: STORE.put_new(place, b"%d" % number), range(8)))
+    assert sum(done) == 1
+    assert STORE.read(place) == b"%d" % done.index(True)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["new.json"]
+
+
+def test_a_sweep_takes_what_killed_writers_left_and_nothing_else(tmp_path):
+    left = f".tmp-{'0123456789abcdef' * 2}"
+    fill(tmp_path, "a.json", f"b/{left}", left, "b/.tmp-notes", "b/c.json")
+    STORE.sweep(str(tmp_path))
+    assert names(STORE.list(str(tmp_path)), tmp_path) == ["a.json", "b/.tmp-notes", "b/c.json"]
+
+
+def test_a_decoder_reads_the_file_itself(tmp_path):
     fill(tmp_path, "a.txt")
-    with STORE.local_copy(f"file://{tmp_path}/a.txt") as path:
-        assert path == tmp_path / "a.txt"
-    assert path.exists()
+    with STORE.open_media(STORE.stat(f"file://{tmp_path}/a.txt")) as source:
+        assert (source.url, source.protocols, source.error) == (f"file:{tmp_path}/a.txt", "file", None)
+    assert (tmp_path / "a.txt").exists()
+
+
+def test_what_cannot_be_opened_says_so_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp3")
+    for name, error in (("gone.mp3", FileNotFoundError), ("pipe.mp3", OSError)):
+        with pytest.raises(error), STORE.open_media(Entry(str(tmp_path / name), 1, "")):
+            pass
 
 
 @pytest.mark.parametrize("uri", ["a", "/a/b", "~/a", "file:///a", "C:\\a", "a:b"])
 def test_plain_paths_are_local(uri):
-    assert isinstance(store_for(uri), LocalStore)
+    assert isinstance(Stores().serving(uri), LocalStore)
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/a", "gs://bucket/a", "https://host/a"])
+@pytest.mark.parametrize("uri", ["abfs://bucket/a", "https://host/a"])
 def test_a_scheme_that_no_store_serves_is_refused_with_advice(uri):
     with pytest.raises(StorageError, match="copy the files"):
-        store_for(uri)
+        Stores().serving(uri)
 
 
 @pytest.mark.parametrize(
