@@ -15,7 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from beam_pipeline.job import make_job
     from transforms.models.catalog import ModelError
 
-    flags, beam_flags = options.parse(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    flags, beam_flags = options.parse(words)
     _log_to_stderr(flags.log_level)
     try:
         job = make_job(flags)
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return launch.FAILED
-    return launch.run(job, flags, beam_flags)
+    return launch.run(job, flags, beam_flags, words)
 
 
 def console() -> None:

@@ -8,8 +8,11 @@ import logging
 import os
 import re
 import time
+import uuid
 from typing import Any
 
+from transforms.collect_media import Inputs
+from transforms.dead_letters import FailureLimit
 from transforms.decode_audio import DecodeConfig
 from transforms.layers import Layers, fingerprint
 from transforms.media.windows import WindowConfig
@@ -20,7 +23,8 @@ from transforms.models.openai_translator import OpenAIConfig
 from transforms.models.whisper import WhisperConfig, WhisperHandler
 from transforms.plan_work import PlanConfig
 from transforms.save_media import SaveConfig
-from transforms.storage import StorageError, store_for
+from transforms.storage import StorageError, Stores
+from transforms.storage.profiles import read_profiles
 from transforms.transcripts import Provenance
 from transforms.translate_text import TranslateConfig
 from transforms.write_dataset import DatasetConfig
@@ -32,7 +36,7 @@ log = logging.getLogger(__name__)
 class Job:
     """Everything that the graph needs to know. Pickled into the workers; holds no secret."""
 
-    inputs: tuple[str, ...]
+    inputs: Inputs
     model: ModelFacts
     layers: Layers
     plan: PlanConfig
@@ -55,19 +59,21 @@ def make_job(flags: argparse.Namespace) -> Job:
     Raises:
         ValueError: they contradict each other, or name something that is not there; the message says what to do.
     """
-    output = _check_places(flags)
+    stores = Stores(read_profiles(flags.stores))
+    output = _check_places(flags, stores)
     model = describe(flags.model, flags.model_revision)
     _check_translation(flags)
     _check_languages(flags, model)
     by_model = flags.translator == "whisper"
-    decode = _decode(flags, model, ("transcribe", "translate") if by_model else ("transcribe",))
-    save = SaveConfig(tuple(dict.fromkeys(flags.formats)))
+    decode = _decode(flags, model, ("transcribe", "translate") if by_model else ("transcribe",), stores)
+    save = SaveConfig(tuple(dict.fromkeys(flags.formats)), FailureLimit(flags.max_failures))
     handler = _handler(flags, model)
     translate = TranslateConfig(_openai(flags), flags.translate_concurrency, flags.overwrite)
+    layers = _layers(flags, output, model, decode, save, translate)
     return Job(
-        inputs=tuple(flags.input),
+        inputs=Inputs(tuple(flags.input), stores, layers if flags.keep_missing else None),
         model=model,
-        layers=_layers(flags, output, model, decode, save, translate),
+        layers=layers,
         plan=PlanConfig(flags.overwrite, flags.retry_failed),
         decode=decode,
         handler=handler,
@@ -78,14 +84,14 @@ def make_job(flags: argparse.Namespace) -> Job:
     )
 
 
-def _check_places(flags: argparse.Namespace) -> str:
+def _check_places(flags: argparse.Namespace, stores: Stores) -> str:
     """The canonical output, when every place is one that a store serves."""
     try:
         for place in [*flags.input, flags.output]:
-            store_for(place)
+            stores.serving(place)
     except StorageError as error:
         raise ValueError(str(error)) from error
-    return store_for(flags.output).canonical(flags.output)
+    return stores.serving(flags.output).canonical(flags.output)
 
 
 def _check_translation(flags: argparse.Namespace) -> None:
@@ -129,7 +135,7 @@ def _check_languages(flags: argparse.Namespace, model: ModelFacts) -> None:
         )
 
 
-def _decode(flags: argparse.Namespace, model: ModelFacts, tasks: tuple[str, ...]) -> DecodeConfig:
+def _decode(flags: argparse.Namespace, model: ModelFacts, tasks: tuple[str, ...], stores: Stores) -> DecodeConfig:
     window_s = flags.max_window_s or model.longest_window_s
     if window_s > 30:
         raise ValueError(f"--max_window_s {window_s:g}: Whisper hears at most 30 seconds at once")
@@ -140,6 +146,7 @@ def _decode(flags: argparse.Namespace, model: ModelFacts, tasks: tuple[str, ...]
         audio_track=flags.audio_track,
         decode_timeout_s=flags.decode_timeout_s,
         max_media_hours=flags.max_media_hours,
+        stores=stores,
     )
 
 
@@ -191,7 +198,7 @@ def _layers(
         translation = fingerprint({"asr": asr, "target": flags.translate_to, **by})
     to = flags.translate_to
     saved = fingerprint({"asr": asr, "translation": translation, "to": to, "formats": sorted(save.formats)})
-    return Layers(output, asr, saved, translation, flags.translate_to)
+    return Layers(output, asr, saved, translation, flags.translate_to, decode.stores, run=uuid.uuid4().hex[:12])
 
 
 def _about(flags: argparse.Namespace, model: ModelFacts) -> tuple[tuple[str, Any], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -13,6 +14,7 @@ import os
 import platform
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_pipeline.alive import Alive
 from beam_pipeline.job import Job
 from beam_pipeline.pipeline import build
 from beam_pipeline.progress import Progress
@@ -29,15 +32,19 @@ from transforms.layers import json_bytes
 from transforms.media import ffmpeg
 from transforms.models.catalog import DEMO_NOTICE
 from transforms.models.whisper import WhisperHandler
+from transforms.owner import OccupiedError, check_owner, claim
 from transforms.plan_work import plan
 from transforms.records import DeadLetter, MediaFile
-from transforms.storage import join, store_for
+from transforms.storage import join
 
 DONE, FAILED, USAGE, DEAD_LETTERS = 0, 1, 2, 3
 PACKAGES = (
     "beam-pipeline", "apache-beam", "transformers", "torch", "onnxruntime", "silero-vad", "pyarrow", "numpy",
 )  # fmt: skip
-KNOWN_ERRORS = ("ModelError", "StorageError", "LookupError", "PermissionError", "OSError")  # their message is enough
+KNOWN_ERRORS = (  # their message is enough
+    "ModelError", "StorageError", "LookupError", "PermissionError", "OSError", "OccupiedError",
+    "TooManyFailuresError",
+)  # fmt: skip
 
 SECRET = re.compile(r"(--\w*(?:secret|token|password|key)\w*)=.*", re.IGNORECASE)  # Beam has flags for some
 
@@ -54,12 +61,6 @@ def check(job: Job, local: bool) -> None:
         letters = list(itertools.islice((found for found in _listed(job) if isinstance(found, DeadLetter)), 3))
         reasons = "; ".join(f"{letter.media.id}: {letter.message}" for letter in letters)
         raise ValueError(f"no media found. {reasons}")
-    probe = join(job.output, "_work", f"probe-{os.getpid()}")
-    try:
-        store_for(job.output).put(probe, b"can this be written?\n")
-        store_for(job.output).delete(probe)
-    except OSError as error:
-        raise ValueError(f"--output {job.output} cannot be written: {error}") from error
     try:
         ffmpeg.ffmpeg_version()
     except (RuntimeError, OSError) as error:
@@ -77,41 +78,63 @@ def is_local(flags: argparse.Namespace) -> bool:
 def dry_run(job: Job) -> int:
     """Print what a run would do with each media, one line each, and the totals."""
     counts: dict[str, int] = {}
+    inventory = job.layers.inventory()
     for found in named(_listed(job)):
-        chunk = plan(found, job.layers, job.plan)
+        chunk = plan(found, job.layers, inventory, job.plan)
         todo = "done before" if chunk.saved else "write files" if chunk.transcribed else "transcribe"
-        todo = f"failed: {chunk.failure.code}" if chunk.failure else todo
+        letter = chunk.failure or (job.layers.dead(chunk.media) if chunk.dead else None)
+        todo = f"failed: {letter.code}" if letter else todo
         counts[todo] = counts.get(todo, 0) + 1
         print(f"{todo:12}  {chunk.media.id}  ({chunk.media.size_bytes / 1e6:.1f} MB)")
     print(", ".join(f"{number} {todo}" for todo, number in counts.items()))
     return DONE
 
 
-def run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
-    """Run the job to its end and return the exit code."""
+def run(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> int:
+    """Run the job to its end and return the exit code. `words` are the command line, to be told to the user again."""
+    try:
+        owner = claim(job.layers)
+        if owner.found_dead:
+            job.layers.store.sweep(job.output)
+        job.layers.forget_plans()
+        record = _start_record(job, flags, beam_flags, words)
+    except OSError as error:
+        print(f"error: --output {job.output} cannot be written: {error}", file=sys.stderr)
+        return USAGE
+    except OccupiedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    if job.model.is_demo:
+        log.warning(DEMO_NOTICE)
+    log.info("output %s", job.output)
+    _stop_on_signals()
+    code, result = FAILED, None
+    try:
+        with Progress() as progress, Alive(owner, lambda: progress.counts):
+            result = _run_graph(job, flags, beam_flags, progress)
+            code = _finish(job)
+            _end_record(job, record, code, result)
+    except Exception as error:
+        log.debug("the run failed", exc_info=error)
+        log.error("the run failed: %s", cause(error))
+        with contextlib.suppress(OSError, OccupiedError):
+            check_owner(job.layers)
+            _end_record(job, record, FAILED, result)
+        return FAILED
+    return code
+
+
+def _run_graph(job: Job, flags: argparse.Namespace, beam_flags: list[str], progress: Progress) -> Any:
     # Worker processes log to this terminal: of Beam's own news only what is wrong.
     quiet = "--default_sdk_harness_log_level=WARNING"
     options = PipelineOptions([f"--runner={flags.runner}", quiet, *beam_flags])
     local = is_local(flags)
-    if job.model.is_demo:
-        log.warning(DEMO_NOTICE)
-    log.info("output %s", job.output)
-    record = _start_record(job, flags, beam_flags)
-    _stop_on_signals()
-    code, result = FAILED, None
-    try:
-        with Progress() as progress:
-            shown = dataclasses.replace(job, progress=progress.address) if local else job
-            pipeline = beam.Pipeline(runner=direct.direct_runner(options) if local else None, options=options)
-            build(pipeline, shown)
-            result = pipeline.run()
-            result.wait_until_finish()
-        code = _finish(job)
-    except Exception as error:
-        log.debug("the run failed", exc_info=error)
-        log.error("the run failed: %s", cause(error))
-    _end_record(job, record, code, result)
-    return code
+    shown = dataclasses.replace(job, progress=progress.address) if local else job
+    pipeline = beam.Pipeline(runner=direct.direct_runner(options) if local else None, options=options)
+    build(pipeline, shown)
+    result = pipeline.run()
+    result.wait_until_finish()
+    return result
 
 
 def cause(error: BaseException) -> str:
@@ -134,8 +157,7 @@ def _listed(job: Job) -> Iterator[MediaFile | DeadLetter]:
 
 def _finish(job: Job) -> int:
     """Say what came out, from the summary that the run wrote."""
-    summary = json.loads(store_for(job.output).read(join(job.output, "summary.json")))
-    failures = ", ".join(f"{number} {code}" for code, number in summary["failures"].items())
+    summary = json.loads(job.layers.store.read(join(job.output, "summary.json")))
     this_run = summary["this_run"]
     print(f"{summary['transcripts']} transcripts, {summary['dead_letters']} dead letters in {job.output}")
     if this_run.get("audio_sec"):
@@ -143,16 +165,22 @@ def _finish(job: Job) -> int:
         print(f"this run: {audio:.0f} s of audio in {wall:.0f} s, {audio / max(wall, 0.1):.1f} x real time")
     if not summary["dead_letters"]:
         return DONE
-    print(f"not done: {failures}. See {join(job.output, 'dead_letters')}; --retry_failed tries again")
+    failures = ", ".join(f"{number} {code}" for code, number in summary["failures"].items())
+    print(f"not done: {failures}. Why, and how to try again: python -m beam_pipeline.failures --output {job.output}")
+    failed = this_run.get("dead_letters", 0)
+    job.save.limit.check(failed, failed + this_run.get("media", 0), at_end=True)
     return DEAD_LETTERS
 
 
-def _start_record(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> dict[str, Any]:
+def _start_record(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> dict[str, Any]:
     """Write run.json: all that is needed to run this again."""
+    fingerprints = ("asr", "saved", "translation", "translation_language")
     record = {
+        "run": job.layers.run,
+        "command": [re.sub(SECRET, r"\1=hidden", word) for word in words],
         "options": {name: value for name, value in sorted(vars(flags).items()) if name != "config"},
         "beam_options": [re.sub(SECRET, r"\1=hidden", word) for word in beam_flags],
-        "layers": dataclasses.asdict(job.layers),
+        "layers": {name: getattr(job.layers, name) for name in fingerprints},
         "model": job.model._asdict(),
         "versions": _versions(),
         "host": platform.node(),
@@ -161,7 +189,7 @@ def _start_record(job: Job, flags: argparse.Namespace, beam_flags: list[str]) ->
     }
     if job.model.is_demo:
         record["notice"] = DEMO_NOTICE
-    store_for(job.output).put(join(job.output, "run.json"), json_bytes(record, indent=1))
+    job.layers.store.put(join(job.output, "run.json"), json_bytes(record, indent=1))
     return record
 
 
@@ -170,7 +198,7 @@ def _end_record(job: Job, record: dict[str, Any], code: int, result: Any) -> Non
     names = {(each.key.metric.namespace, each.key.metric.name): each.result for each in counters}
     figures = {f"{space}.{name}": value for (space, name), value in sorted(names.items()) if "." not in space}
     ended = {**record, "ended": _now(), "exit_code": code, "counters": figures}
-    store_for(job.output).put(join(job.output, "run.json"), json_bytes(ended, indent=1))
+    job.layers.store.put(join(job.output, "run.json"), json_bytes(ended, indent=1))
 
 
 def _versions() -> dict[str, str]:

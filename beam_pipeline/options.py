@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import math
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -32,7 +33,11 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows a default where there is one to show."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        empty = action.default in (None, "", False, argparse.SUPPRESS) or action.default == [] or action.required
+        empty = (
+            action.default in (None, "", False, math.inf, argparse.SUPPRESS)
+            or action.default == []
+            or action.required
+        )
         return action.help if empty else super()._get_help_string(action)
 
 
@@ -56,6 +61,7 @@ def parser() -> Parser:
     )
     for add in (_add_input, _add_plan, _add_decode, _add_transcribe, _add_translate, _add_output, _add_running):
         add(made)
+    made.set_defaults(stores={})  # only a config file has them
     return made
 
 
@@ -76,6 +82,16 @@ def _add_plan(made: Parser) -> None:
     group = made.add_argument_group("PlanWork")
     group.add_argument("--overwrite", action="store_true", help="do everything anew, whatever earlier runs left")
     group.add_argument("--retry_failed", action="store_true", help="try media again that became dead letters")
+    group.add_argument(
+        "--keep_missing", action="store_true", help="keep media in the dataset that are not in the input any more"
+    )
+    group.add_argument(
+        "--max_failures",
+        type=float,
+        default=math.inf,
+        metavar="N",
+        help="stop with exit code 1 when more media than this number, or this share such as 0.05, fail in this run",
+    )
     group.add_argument("--dry_run", action="store_true", help="list what would be done, and do nothing")
 
 
@@ -217,16 +233,26 @@ def _with_config(made: Parser, words: list[str]) -> list[str]:
     path = finder.parse_known_args(words)[0].config
     if not path:
         return words
+    content, stores = read_config(made, path)
+    made.set_defaults(stores=stores)
+    given = {word.split("=")[0] for word in words if word.startswith("--")}
+    switches = {name for made_by in (made, beam_parser()) for name in _flag_names(made_by, switches=True)}
+    entries = [(f"--{name}", value) for name, value in content.items() if f"--{name}" not in given]
+    return [token for name, value in entries for token in _tokens(name, value, name in switches)] + words
+
+
+def read_config(made: Parser, path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The flags and the `stores:` of a config file; exits with 2 where it cannot be one."""
     try:
         content = yaml.load(pathlib.Path(path).read_text(), yaml.BaseLoader) or {}  # `language: no` is Norwegian
     except (OSError, yaml.YAMLError) as error:
         made.error(f"--config {path} cannot be read: {error}")
     if not isinstance(content, dict):
         made.error(f"--config {path} must map flags to values, such as `model: demo`")
-    given = {word.split("=")[0] for word in words if word.startswith("--")}
-    switches = {name for made_by in (made, beam_parser()) for name in _flag_names(made_by, switches=True)}
-    entries = [(f"--{name}", value) for name, value in content.items() if f"--{name}" not in given]
-    return [token for name, value in entries for token in _tokens(name, value, name in switches)] + words
+    stores = content.pop("stores", None) or {}
+    if not isinstance(stores, dict) or not all(isinstance(settings, dict) for settings in stores.values()):
+        made.error(f"--config {path}: `stores` must map names to settings, such as an endpoint")
+    return content, stores
 
 
 def _tokens(name: str, value: Any, switch: bool) -> list[str]:

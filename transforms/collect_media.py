@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import hashlib
 import io
 import json
@@ -16,13 +15,15 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import apache_beam as beam
 
+from transforms.ahead import ahead
 from transforms.dead_letters import MediaError, attempt, dead_letter
-from transforms.records import DeadLetter, MediaFile
-from transforms.storage import Entry, StorageError, Store, join, store_for
+from transforms.layers import Layers, chunk_key
+from transforms.records import DeadLetter, MediaChunk, MediaFile
+from transforms.storage import Entry, StorageError, Store, Stores, join, without_secrets
 
 AUDIO_SUFFIXES = {".aac", ".ac3", ".aif", ".aiff", ".amr", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mp2", ".mp3"}
 AUDIO_SUFFIXES |= {".oga", ".ogg", ".opus", ".wav", ".wma"}
@@ -36,11 +37,20 @@ NAME_BYTES = 150  # of a folder or file name; file systems take 255, and suffixe
 Found = MediaFile | DeadLetter
 
 
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Where media are looked for."""
+
+    values: tuple[str, ...]
+    stores: Stores = dataclasses.field(default_factory=Stores)
+    kept: Layers | None = None  # media that these layers hold stay, though they left the input
+
+
 @dataclasses.dataclass
 class CollectMedia(beam.PTransform):
     """List the media of all inputs, each once, each with a name that no other media has."""
 
-    inputs: tuple[str, ...]
+    inputs: Inputs
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Found]:
         return (
@@ -56,50 +66,54 @@ class CollectMedia(beam.PTransform):
         )
 
 
-def list_inputs(_: bytes, inputs: tuple[str, ...]) -> Iterator[Found]:
-    """Everything that the inputs name.
+def list_inputs(_: bytes, inputs: Inputs) -> Iterator[Found]:
+    """Everything that the inputs name, and the media of earlier runs where those are to stay.
 
     They are an argument and not elements of a beam.Create, whose coder fails on a name that is no UTF-8.
     """
-    for value in inputs:
-        yield from list_input(value)
+    for value in inputs.values:
+        yield from list_input(value, inputs.stores)
+    if inputs.kept is not None:
+        chunks = inputs.kept.inventory().chunks
+        kept = (media._replace(kept=True) for media in inputs.kept.saved_media())
+        yield from (media for media in kept if chunk_key(MediaChunk(media)) in chunks)
 
 
-def list_input(value: str) -> Iterator[Found]:
+def list_input(value: str, stores: Stores) -> Iterator[Found]:
     """Everything that one `--input` value names, in order of name.
 
     A name that exists is taken literally, whatever characters it has; only another may be a pattern.
     """
-    store = store_for(value)
-    if store.is_folder(value):
-        yield from _in_folder(store, value)
-        return
+    store = stores.serving(value)
     place = store.canonical(value)
     unknown = MediaFile(media_id(place), value, place, "")
-    entry = attempt("CollectMedia", unknown, lambda: _look_up(value))
-    if isinstance(entry, DeadLetter):
-        yield entry
-    elif entry is not None:
-        if _suffix(value) in MANIFEST_SUFFIXES:
-            yield from _in_manifest(store, entry)
-        else:
-            yield media_file(entry, entry.uri.rsplit("/", 1)[-1])
+    found = attempt("CollectMedia", unknown, lambda: _look_up(value, stores))
+    if isinstance(found, DeadLetter):
+        yield found
+    elif found == "folder":
+        yield from _in_folder(store, value)
+    elif found is not None and _suffix(value) in MANIFEST_SUFFIXES:
+        yield from _in_manifest(store, found, stores)
+    elif found is not None:
+        yield media_file(found, found.uri.rsplit("/", 1)[-1])
     elif re.search(r"[*?\[]", value):
         yield from _matching(store, value)
     else:
         yield _nothing(store, value, "missing")
 
 
-def _look_up(uri: str) -> Entry | None:
-    """The object, or None where there is none.
+def _look_up(uri: str, stores: Stores) -> Entry | Literal["folder"] | None:
+    """The object, "folder" for a folder, or None where there is neither.
 
     Raises:
         MediaError: it may be there, but cannot be reached.
     """
     try:
-        return store_for(uri).stat(uri)
+        store = stores.serving(uri)
     except StorageError as error:
         raise MediaError("missing", str(error)) from error
+    try:
+        return store.stat(uri) or ("folder" if store.is_folder(uri) else None)
     except OSError as error:
         raise MediaError("unreadable", str(error)) from error
 
@@ -119,14 +133,17 @@ def keyed_by_media(found: Found) -> tuple[str, Found]:
 
 
 def take_once(group: tuple[str, Iterable[Found]]) -> Found:
-    """One of the same media: one that is there, then one whose language a manifest gives, then the first by id."""
+    """One of the same media: one that is there, then one whose language a manifest gives, then the first by id.
+
+    One that is kept from an earlier run stands behind all that were listed.
+    """
     return min(group[1], key=_preference)
 
 
-def _preference(found: Found) -> tuple[bool, bool, str]:
+def _preference(found: Found) -> tuple[bool, bool, bool, str]:
     if isinstance(found, DeadLetter):
-        return True, True, repr(found)
-    return False, not found.language, repr(found)
+        return True, True, True, repr(found)
+    return False, found.kept, not found.language, repr(found)
 
 
 def keyed_by_name(found: Found) -> tuple[str, Found]:
@@ -191,26 +208,35 @@ def _in_folder(store: Store, folder: str) -> Iterator[Found]:
                 any_found = True
                 yield media_file(entry, entry.uri.removeprefix(root).lstrip("/"))
     except OSError as error:
-        closed = MediaFile(media_id(root), folder, root, "")
-        yield dead_letter("CollectMedia", closed, MediaError("unreadable", str(error)))
+        yield _closed(store, folder, error)
         return
     if not any_found:
         yield _nothing(store, folder, "no_match")
+
+
+def _closed(store: Store, uri: str, error: OSError) -> DeadLetter:
+    place = store.canonical(uri)
+    media = MediaFile(media_id(place), uri, place, "")
+    return dead_letter("CollectMedia", media, MediaError("unreadable", str(error)))
 
 
 def _matching(store: Store, pattern: str) -> Iterator[Found]:
     """What a pattern matches; one that ends in a bare `*` takes known media suffixes only."""
     root = store.canonical(re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0] or ".")
     last, any_found = pattern.rsplit("/", 1)[-1], False
-    for entry in store.glob(pattern):
-        if "." in last or _suffix(entry.uri) in MEDIA_SUFFIXES:
-            any_found = True
-            yield media_file(entry, entry.uri.removeprefix(root).lstrip("/"))
+    try:
+        for entry in store.glob(pattern):
+            if "." in last or _suffix(entry.uri) in MEDIA_SUFFIXES:
+                any_found = True
+                yield media_file(entry, entry.uri.removeprefix(root).lstrip("/"))
+    except OSError as error:
+        yield _closed(store, pattern, error)
+        return
     if not any_found:
         yield _nothing(store, pattern, "no_match")
 
 
-def _in_manifest(store: Store, manifest: Entry) -> Iterator[Found]:
+def _in_manifest(store: Store, manifest: Entry, stores: Stores) -> Iterator[Found]:
     """The media of a manifest. A path in it counts from the manifest's own folder."""
     here = media_file(manifest, manifest.uri.rsplit("/", 1)[-1])
     rows = attempt("CollectMedia", here, lambda: list(read_manifest(_content(store, manifest), manifest.uri)))
@@ -219,25 +245,36 @@ def _in_manifest(store: Store, manifest: Entry) -> Iterator[Found]:
         return
     if not rows:
         yield dead_letter("CollectMedia", here, MediaError("bad_manifest", "it has no rows"))
-    folder = manifest.uri.rpartition("/")[0]
-    for number, row in enumerate(rows, 1):
-        path = next((str(row[column]) for column in PATH_COLUMNS if row.get(column)), "")
-        language = str(row.get("language") or "")
-        if not path or not re.fullmatch(r"([a-z]{2,3})?", language):
-            problem = "has no path" if not path else f"has the language {language!r}; write a code such as hi"
-            lost = here._replace(media_id=media_id(f"{manifest.uri}#{number}"), id=f"{here.id} row {number}")
-            yield dead_letter("CollectMedia", lost, MediaError("bad_manifest", f"row {number} {problem}"))
-            continue
-        target = path if "://" in path or path.startswith(("/", "~")) else join(folder, path)
-        name = path if row.get("id") in (None, "") else str(row["id"])
-        unknown = MediaFile(media_id(store.canonical(target)), name, target, "")
-        entry = attempt("CollectMedia", unknown, functools.partial(_look_up, target))
-        if isinstance(entry, DeadLetter):
-            yield entry
-        elif entry is None or store.is_folder(target):
-            yield _nothing(store, target, "missing", name)
-        else:
-            yield media_file(entry, name, language)
+    yield from ahead(lambda numbered: _in_row(*numbered, here, stores), enumerate(rows, 1))
+
+
+def _in_row(number: int, row: dict[str, Any], manifest: MediaFile, stores: Stores) -> Found:
+    """The media of one row of a manifest."""
+    path = next((str(row[column]) for column in PATH_COLUMNS if row.get(column)), "")
+    language = str(row.get("language") or "")
+    if not path or not re.fullmatch(r"([a-z]{2,3})?", language):
+        problem = "has no path" if not path else f"has the language {language!r}; write a code such as hi"
+        place = f"{manifest.uri}#{number}"
+        lost = manifest._replace(media_id=media_id(place), id=f"{manifest.id} row {number}")
+        return dead_letter("CollectMedia", lost, MediaError("bad_manifest", f"row {number} {problem}"))
+    absolute = "://" in path or path.startswith(("/", "~"))
+    target = path if absolute else join(manifest.uri.rpartition("/")[0], path)
+    place = _canonical(target, stores)
+    name = without_secrets(path) if row.get("id") in (None, "") else str(row["id"])
+    unknown = MediaFile(media_id(place), name, place, "")
+    entry = attempt("CollectMedia", unknown, lambda: _look_up(target, stores))
+    if isinstance(entry, DeadLetter):
+        return entry
+    if entry is None or entry == "folder":
+        return dead_letter("CollectMedia", unknown, MediaError("missing", place))
+    return media_file(entry, name, language)
+
+
+def _canonical(uri: str, stores: Stores) -> str:
+    try:
+        return stores.serving(uri).canonical(uri)
+    except StorageError:
+        return without_secrets(uri)
 
 
 def read_manifest(content: bytes, name: str) -> Iterator[dict[str, Any]]:
@@ -285,9 +322,9 @@ def _content(store: Store, manifest: Entry) -> bytes:
         raise MediaError("unreadable", str(error)) from error
 
 
-def _nothing(store: Store, uri: str, code: str, name: str = "") -> DeadLetter:
+def _nothing(store: Store, uri: str, code: str) -> DeadLetter:
     place = store.canonical(uri)
-    media = MediaFile(media_id(place), name or uri, place, "")
+    media = MediaFile(media_id(place), uri, place, "")
     return dead_letter("CollectMedia", media, MediaError(code, place))
 
 

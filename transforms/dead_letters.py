@@ -6,7 +6,9 @@ places that catch everything. The letter then rides the chain in place of the me
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,11 +16,15 @@ from transforms.records import DeadLetter, MediaFile
 
 T = TypeVar("T")
 
+SHARE_FROM = 20  # media tried, below which a share says nothing
+
 CODES = {
     "missing": "There is no file at this path. Check the spelling; a relative path counts from where you run.",
     "no_match": "The pattern matches no file, or the folder holds no media. Quote the pattern for the shell.",
     "bad_manifest": "The manifest, or a row of it, cannot be read. Give it a column named `path`.",
     "unreadable": "The file cannot be opened. Give the user that runs the pipeline the right to read it.",
+    "store_failed": "The store did not give the whole file, though it was asked again. See `detail`; retry later.",
+    "changed": "The file was changed while it was read. Add `--retry_failed` when it is complete.",
     "empty_file": "The file has no bytes. Fetch it again.",
     "not_media": "ffmpeg finds no audio or video in the file. Play it; if it does not play, fetch it again.",
     "no_audio_track": "The file has no audio track. Nothing can be transcribed from it.",
@@ -30,6 +36,7 @@ CODES = {
     "engine_failed": "The model failed on every window of the media. `detail` holds its error.",
     "cannot_save": "Its files cannot be written under its name. Give it another `id` in a manifest.",
     "incomplete": "Not every window of the media came back from the model. Run again; report it if it stays.",
+    "layer_lost": "What was committed of this media cannot be read any more. Add `--retry_failed`: it is done again.",
     "unexpected": "An error that this software did not foresee. `detail` holds it: please report it.",
 }
 PROBLEMS = {  # of a media that still has a transcript
@@ -38,7 +45,32 @@ PROBLEMS = {  # of a media that still has a transcript
     "token_limit": "The text of this window ran into the model's token limit, so its end is missing.",
     "translation_failed": "The translator gave no usable answer for this cue. The next run asks for it again.",
 }
-RETRYABLE = {"missing", "no_match", "unreadable", "decoder_timeout", "engine_failed", "incomplete", "unexpected"}
+RETRYABLE = {"missing", "no_match", "unreadable", "store_failed", "changed", "decoder_timeout", "engine_failed"}
+RETRYABLE |= {"incomplete", "layer_lost", "unexpected"}
+
+
+class TooManyFailuresError(Exception):
+    """So much goes wrong that going on would waste the time of a GPU."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FailureLimit:
+    """How many of the media that a run tries may fail before it stops: a number, or a share below 1."""
+
+    most: float = math.inf
+
+    def __post_init__(self) -> None:
+        if self.most < 0 or (self.most > 1 and self.most % 1 and math.isfinite(self.most)):
+            raise ValueError(f"max_failures is {self.most:g}: give a number such as 100, or a share such as 0.05")
+
+    def check(self, failed: int, tried: int, at_end: bool = False) -> None:
+        """Raise TooManyFailuresError when it is exceeded. A share counts once enough have been tried to tell."""
+        share = 0 < self.most < 1
+        allowed = self.most * tried if share else self.most
+        if failed > allowed and (at_end or not share or tried >= SHARE_FROM):
+            raise TooManyFailuresError(
+                f"{failed} of {tried} media failed, more than --max_failures {self.most:g} allows"
+            )
 
 
 class MediaError(Exception):

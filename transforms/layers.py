@@ -1,37 +1,45 @@
 """The durable layers under the output: what was committed, found again by any later run.
 
-    _work/asr/<fingerprint>/<media_id>/<chunk>-of-<chunks>.json   what inference produced
-    _work/translation/<language>/<fingerprint>/<media_id>.json    what an LLM translator produced
-    _work/saved/<hash of the name>.json                           which files lie under a name, and whose they are
-    _work/dead/<fingerprint>/<media_id>.json                      why a media could not be done
+    _work/asr/<fingerprint>/<source>/<chunk>-of-<chunks>.json   what inference produced
+    _work/translation/<language>/<fingerprint>/<source>.json    what an LLM translator produced
+    _work/dead/<fingerprint>/<source>.json                      why a media could not be done
+    _work/saved/<hash of the name>/<state>.json                 which files lie under a name, and whose they are
+    _work/runs/<run>/<hash>.json                                what the last run was to do
 
-A fingerprint covers the options that are meant to change the layer and nothing else. Every object says which
-version of the media it was made from; one made from another version counts as missing. Files that people use have one
-place whatever the options, so what is noted of them is kept by their name, and holds the fingerprint.
+A fingerprint covers the options that are meant to change the layer and nothing else; a source is a media in one
+version. So the name alone of an object says what it holds, and a listing is enough to plan. Files that people use
+have one place whatever the options; what is noted of them is kept by their name, and the state covers all that they
+were made from.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import itertools
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from transforms.ahead import ahead
 from transforms.records import (
     AudioFacts,
     ChunkTranscript,
     DeadLetter,
     MediaChunk,
     MediaFile,
+    PlannedMedia,
     Problem,
     Segment,
     Transcript,
     WindowRecord,
     to_plain,
 )
-from transforms.storage import join, store_for
+from transforms.storage import Store, Stores, join
 
-FORMAT = 1  # of the objects below: a new one makes every earlier object count as missing
+FORMAT = 2  # of the objects below: a new one makes every earlier object count as missing
+UNFINISHED = "unfinished"  # the state of files that are being written
 
 
 def fingerprint(settings: dict[str, Any]) -> str:
@@ -46,6 +54,20 @@ def json_bytes(content: Any, indent: int | None = None) -> bytes:
     return (text + "\n").encode("utf-8", "backslashreplace")  # a name that is no UTF-8 must not stop the run
 
 
+def source_id(media: MediaFile) -> str:
+    """The media in this version, with the language that it is forced to: what layers are keyed by."""
+    return f"{media.media_id}-{_digest(media.version, media.language)[:8]}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Inventory:
+    """What the layers held when they were listed."""
+
+    chunks: frozenset[str]  # "<source>/<chunk>-of-<chunks>"
+    dead: frozenset[str]  # "<source>"
+    saved: dict[str, tuple[str, ...]]  # hash of the name → its states
+
+
 @dataclasses.dataclass(frozen=True)
 class Layers:
     """The layers of one set of options under one output."""
@@ -55,6 +77,33 @@ class Layers:
     saved: str
     translation: str = ""  # "" where no LLM translates
     translation_language: str = ""
+    stores: Stores = dataclasses.field(default_factory=Stores)
+    run: str = ""  # whose work this is
+
+    @property
+    def store(self) -> Store:
+        """The store of the output."""
+        return self.stores.serving(self.output)
+
+    def inventory(self) -> Inventory:
+        """What was committed before this run: one listing a layer, however many media."""
+        return _inventory(self) if self.run else self.list_now()
+
+    def list_now(self) -> Inventory:
+        """What is committed at this moment."""
+        saved: dict[str, tuple[str, ...]] = {}
+        for name in self._names("_work/saved"):
+            key, _, state = name.partition("/")
+            saved[key] = (*saved.get(key, ()), state)
+        chunks = frozenset(self._names(f"_work/asr/{self.asr}"))
+        return Inventory(chunks, frozenset(self._names(f"_work/dead/{self.asr}")), saved)
+
+    def _names(self, layer: str) -> Iterator[str]:
+        """The names of a layer's objects, below it and without their suffix."""
+        folder = self.store.canonical(join(self.output, layer)) + "/"
+        for entry in self.store.list(folder):
+            if entry.size_bytes:  # a power cut may leave a name without its content
+                yield entry.uri.removeprefix(folder).removesuffix(".json")
 
     def commit_chunk(self, transcript: ChunkTranscript) -> None:
         chunk = transcript.chunk
@@ -67,14 +116,14 @@ class Layers:
 
     def chunk(self, chunk: MediaChunk) -> ChunkTranscript | None:
         """What was committed for the chunk, or None."""
-        content = self._get(self._chunk(chunk), chunk.media)
+        content = self._get(self._chunk(chunk))
         if content is None:
             return None
         windows = tuple(_window(window) for window in content["windows"])
         return ChunkTranscript(chunk, _audio(content["audio"]), windows)
 
-    def has_chunk(self, chunk: MediaChunk) -> bool:
-        return self._get(self._chunk(chunk), chunk.media) is not None
+    def forget_chunk(self, chunk: MediaChunk) -> None:
+        self.store.delete(self._chunk(chunk))
 
     def commit_translation(self, transcript: Transcript, texts: list[str | None], error: str) -> None:
         content = {"media": to_plain(transcript.media), "of": _source(transcript), "texts": texts, "error": error}
@@ -82,58 +131,119 @@ class Layers:
 
     def translated(self, transcript: Transcript) -> tuple[list[str | None], str] | None:
         """The translated text of each segment (None where it failed) and the last error; None for another text."""
-        content = self._get(self._translation(transcript.media), transcript.media) if self.translation else None
+        content = self._get(self._translation(transcript.media)) if self.translation else None
         if content is None or content["of"] != _source(transcript):
             return None
         return content["texts"], content["error"]
 
-    def commit_saved(self, media: MediaFile, files: list[str], audio_s: float, complete: bool) -> None:
-        content = {"media": to_plain(media), "files": files, "audio_s": audio_s, "complete": complete}
-        self._put(self._saved(media.name), {**content, "fingerprint": self.saved})
+    def commit_saved(self, media: MediaFile, files: list[str], complete: bool) -> None:
+        """Note that these are the files of the media, whole, made with these options."""
+        self._put(
+            self._saved(name_key(media.name), self.state(media, complete)), {"media": to_plain(media), "files": files}
+        )
 
-    def saved_under(self, name: str) -> dict[str, Any] | None:
-        """What lies under a name, whosever it is: `media`, `files`, `audio_s`, `complete`, `fingerprint`."""
-        return self._get(self._saved(name), None)
+    def begin_saving(self, media: MediaFile, files: list[str]) -> None:
+        """Note, before any is written, which files may lie under the name should the run be killed."""
+        self._put(self._saved(name_key(media.name), UNFINISHED), {"media": to_plain(media), "files": files})
 
-    def forget_saved(self, name: str) -> None:
-        store_for(self.output).delete(self._saved(name))
+    def state(self, media: MediaFile, complete: bool = True) -> str:
+        """The name of what is noted of a media's files: by all that they were made from, and if a part is missing."""
+        digest = _digest(source_id(media), media.id, self.saved)[:16]
+        return digest if complete else f"{digest}-again"
+
+    def saved_files(self, name: str, state: str) -> tuple[str, list[str]]:
+        """The media_id and the files of one state of a name, nothing where it is gone."""
+        content = self._get(self._saved(name_key(name), state))
+        return (content["media"]["media_id"], content["files"]) if content else ("", [])
+
+    def forget_saved(self, name: str, state: str) -> None:
+        self.store.delete(self._saved(name_key(name), state))
+
+    def saved_media(self) -> Iterator[MediaFile]:
+        """Every media whose files are noted."""
+        folder = join(self.output, "_work/saved")
+        for content in ahead(lambda entry: self._get(entry.uri), self.store.list(folder)):
+            if content:
+                yield MediaFile(**content["media"])
+
+    def commit_plan(self, planned: Sequence[PlannedMedia]) -> None:
+        """Keep a part of the plan; the same part again, of a bundle that is retried, is the same object."""
+        rows = sorted(planned)
+        name = fingerprint({"rows": rows})
+        self.store.put(join(self.output, "_work/runs", self.run, f"{name}.json"), json_bytes(rows))
+
+    def plan(self) -> Iterator[PlannedMedia]:
+        """Everything that this run is to do, each media once."""
+        known: set[str] = set()
+        parts = self.store.list(join(self.output, "_work/runs", self.run))
+        for part in ahead(lambda entry: json.loads(self.store.read(entry.uri)), parts):
+            for row in itertools.starmap(PlannedMedia, part):
+                if row.source not in known:
+                    known.add(row.source)
+                    yield row
+
+    def forget_plans(self) -> None:
+        """Delete the plans of other runs."""
+        own = self.store.canonical(join(self.output, "_work/runs", self.run)) + "/"
+        for entry in self.store.list(join(self.output, "_work/runs")):
+            if not entry.uri.startswith(own):
+                self.store.delete(entry.uri)
 
     def commit_dead(self, letter: DeadLetter) -> None:
-        self._put(self._dead(letter.media), {"media": to_plain(letter.media), "letter": to_plain(letter)})
+        self._put(self._dead(letter.media), to_plain(letter))
 
     def dead(self, media: MediaFile) -> DeadLetter | None:
-        content = self._get(self._dead(media), media)
-        return None if content is None else DeadLetter(**{**content["letter"], "media": media})
+        letter = self.dead_of(source_id(media))
+        return letter and letter._replace(media=media)
+
+    def dead_of(self, source: str) -> DeadLetter | None:
+        """Like `dead`, of a media as the layers name it."""
+        content = self._get(join(self.output, "_work/dead", self.asr, f"{source}.json"))
+        return None if content is None else DeadLetter(**{**content, "media": MediaFile(**content["media"])})
 
     def forget_dead(self, media: MediaFile) -> None:
-        store_for(self.output).delete(self._dead(media))
+        self.store.delete(self._dead(media))
 
     def _chunk(self, chunk: MediaChunk) -> str:
-        name = f"{chunk.chunk}-of-{chunk.chunks}.json"
-        return join(self.output, "_work/asr", self.asr, chunk.media.media_id, name)
+        return join(self.output, "_work/asr", self.asr, f"{chunk_key(chunk)}.json")
 
     def _translation(self, media: MediaFile) -> str:
-        folder = join("_work/translation", self.translation_language, self.translation)
-        return join(self.output, folder, f"{media.media_id}.json")
+        folder = join(self.output, "_work/translation", self.translation_language)
+        return join(folder, self.translation, f"{source_id(media)}.json")
 
-    def _saved(self, name: str) -> str:
-        key = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        return join(self.output, "_work/saved", f"{key}.json")
+    def _saved(self, key: str, state: str) -> str:
+        return join(self.output, "_work/saved", key, f"{state}.json")
 
     def _dead(self, media: MediaFile) -> str:
-        return join(self.output, "_work/dead", self.asr, f"{media.media_id}.json")
+        return join(self.output, "_work/dead", self.asr, f"{source_id(media)}.json")
 
     def _put(self, uri: str, content: dict[str, Any]) -> None:
-        store_for(uri).put(uri, json_bytes(content))
+        self.store.put(uri, json_bytes(content))
 
-    def _get(self, uri: str, media: MediaFile | None) -> dict[str, Any] | None:
+    def _get(self, uri: str) -> dict[str, Any] | None:
         try:
-            content = json.loads(store_for(uri).read(uri))
+            content = json.loads(self.store.read(uri))
         except (FileNotFoundError, ValueError):  # a power cut may leave a name without its content
             return None
-        if media and any(content["media"][field] != getattr(media, field) for field in ("version", "language")):
-            return None
-        return content
+        return content if isinstance(content, dict) else None
+
+
+@functools.lru_cache(maxsize=2)
+def _inventory(layers: Layers) -> Inventory:
+    """One listing a run in each process: the steps that plan and save need the same."""
+    return layers.list_now()
+
+
+def chunk_key(chunk: MediaChunk) -> str:
+    return f"{source_id(chunk.media)}/{chunk.chunk}-of-{chunk.chunks}"
+
+
+def name_key(name: str) -> str:
+    return _digest(name)[:32]
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _source(transcript: Transcript) -> str:

@@ -7,14 +7,15 @@ learns of it without a second path.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from transforms.layers import Layers
+from transforms.layers import Inventory, Layers, chunk_key, name_key, source_id
 from transforms.progress import Ticker
-from transforms.records import DeadLetter, MediaChunk, MediaFile
+from transforms.records import DeadLetter, MediaChunk, MediaFile, PlannedMedia
+
+PLAN_ROWS = 10_000  # in one object of the plan: about a megabyte
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class PlanConfig:
     """What of the earlier work counts."""
 
     overwrite: bool = False  # nothing does
-    retry_failed: bool = False  # everything but dead letters
+    retry_failed: bool = False  # everything but dead letters does
 
 
 @dataclasses.dataclass
@@ -42,37 +43,66 @@ class PlanWork(beam.PTransform):
 
 
 class Plan(beam.DoFn):
-    """Plans media one by one and tells the display how many there are."""
+    """Plans media one by one, tells the display how many there are, and keeps the plan for whoever asks later."""
 
     def __init__(self, layers: Layers, config: PlanConfig, progress: str) -> None:
         self._layers, self._config, self._progress = layers, config, progress
 
     def setup(self) -> None:
         self._ticker = Ticker(self._progress)
+        self._inventory = self._layers.inventory()
+
+    def start_bundle(self) -> None:
+        self._rows: list[PlannedMedia] = []
 
     def process(self, found: MediaFile | DeadLetter) -> list[MediaChunk]:
-        chunk = plan(found, self._layers, self._config)
+        chunk = plan(found, self._layers, self._inventory, self._config)
+        if not chunk.settled:
+            forget_outcome(chunk.media, self._layers, self._inventory)
+        self._rows.append(planned(chunk, self._layers))
+        if len(self._rows) >= PLAN_ROWS:
+            self._keep()
         Metrics.counter("plan", "media").inc()
         self._ticker.tick(planned=1)
         return [chunk]
 
+    def finish_bundle(self) -> None:
+        self._keep()
 
-def plan(found: MediaFile | DeadLetter, layers: Layers, config: PlanConfig) -> MediaChunk:
-    """What is missing of one media. The whole media is one chunk, read once from start to end."""
+    def _keep(self) -> None:
+        if self._rows and self._layers.run:
+            self._layers.commit_plan(self._rows)
+        self._rows = []
+
+
+def plan(found: MediaFile | DeadLetter, layers: Layers, inventory: Inventory, config: PlanConfig) -> MediaChunk:
+    """What is missing of one media. The whole media is one chunk, read once from start to end.
+
+    The names of what is committed tell; nothing is read.
+    """
     if isinstance(found, DeadLetter):
         return MediaChunk(found.media, failure=found)
     chunk = MediaChunk(found)
-    if config.overwrite:
+    if config.overwrite and not found.kept:
         return chunk
-    if not config.retry_failed and (letter := layers.dead(found)):
-        return chunk._replace(failure=letter)
-    if not layers.has_chunk(chunk):
+    if not config.retry_failed and source_id(found) in inventory.dead:
+        return chunk._replace(dead=True)
+    if chunk_key(chunk) not in inventory.chunks:
         return chunk
-    entry = layers.saved_under(found.name)
-    return chunk._replace(transcribed=True, saved=entry is not None and is_current(entry, found, layers))
+    return chunk._replace(transcribed=True, saved=inventory.saved.get(name_key(found.name)) == (layers.state(found),))
 
 
-def is_current(entry: dict[str, Any], media: MediaFile, layers: Layers) -> bool:
-    """Whether the files under the media's name are its own, whole, of this content and of these options."""
-    same = all(entry["media"][field] == getattr(media, field) for field in ("media_id", "version", "id"))
-    return bool(same and entry["complete"] and entry["fingerprint"] == layers.saved)
+def forget_outcome(media: MediaFile, layers: Layers, inventory: Inventory) -> None:
+    """Take back what an earlier run said of a media that is done anew: until then it is neither done nor dead."""
+    if source_id(media) in inventory.dead:
+        layers.forget_dead(media)
+    own = {layers.state(media), layers.state(media, complete=False)}
+    for state in own.intersection(inventory.saved.get(name_key(media.name), ())):
+        layers.begin_saving(media, layers.saved_files(media.name, state)[1])
+        layers.forget_saved(media.name, state)
+
+
+def planned(chunk: MediaChunk, layers: Layers) -> PlannedMedia:
+    """The row of the plan that tells of the chunk's media."""
+    media, todo = chunk.media, not (chunk.saved or chunk.dead)
+    return PlannedMedia(source_id(media), name_key(media.name), layers.state(media), media.size_bytes, todo)

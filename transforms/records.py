@@ -28,6 +28,7 @@ class MediaFile(NamedTuple):
     size_bytes: int = 0
     language: str = ""  # forced by a manifest; "" where it is to be found
     name: str = ""  # what its files are called, unique in the run, with "/" between folders
+    kept: bool = False  # it left the input, and stays in the dataset because the user wants it
 
 
 class DeadLetter(NamedTuple):
@@ -57,7 +58,23 @@ class MediaChunk(NamedTuple):
     chunks: int = 1
     transcribed: bool = False  # the asr layer has it: decoding and inference pass it on untouched
     saved: bool = False  # its files are written too: only the dataset needs it
-    failure: DeadLetter | None = None
+    dead: bool = False  # an earlier run failed on it and kept the letter: only the dataset needs that
+    failure: DeadLetter | None = None  # listing it failed
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to decode or infer: it passes as a marker."""
+        return self.transcribed or self.dead or self.failure is not None
+
+
+class PlannedMedia(NamedTuple):
+    """One row of what a run is to do, kept so that anybody can tell later how far it is."""
+
+    source: str  # the media in its version, as the layers name it
+    name: str  # hash of its name, and ...
+    state: str  # ... the state that its files are in when it is done
+    size_bytes: int
+    todo: bool  # False where an earlier run did it, or failed on it
 
 
 class AudioFacts(NamedTuple):

@@ -14,23 +14,26 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from transforms.dataset_schema import SCHEMA_VERSION, transcript_row
-from transforms.dead_letters import MediaError, dead_letter
-from transforms.layers import Layers, json_bytes
+from transforms.dead_letters import FailureLimit, MediaError, dead_letter
+from transforms.layers import UNFINISHED, Inventory, Layers, json_bytes, name_key, source_id
 from transforms.media.subtitles import srt, vtt
 from transforms.progress import Ticker
 from transforms.records import DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
-from transforms.storage import join, store_for
+from transforms.storage import join
 
 FORMATS = ("json", "srt", "vtt", "txt")
 FOLDER = "media"
 UNWRITABLE = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL}  # a name cannot be
 
+Told = Transcript | DeadLetter | MediaOutcome
+
 
 @dataclasses.dataclass(frozen=True)
 class SaveConfig:
-    """Which files each media gets."""
+    """Which files each media gets, and how many may fail."""
 
     formats: tuple[str, ...] = FORMATS
+    limit: FailureLimit = dataclasses.field(default_factory=FailureLimit)
 
     def __post_init__(self) -> None:
         unknown = set(self.formats) - set(FORMATS)
@@ -46,9 +49,7 @@ class SaveMedia(beam.PTransform):
     config: SaveConfig
     progress: str = ""
 
-    def expand(
-        self, told: beam.PCollection[Transcript | DeadLetter | MediaOutcome]
-    ) -> beam.PCollection[MediaOutcome]:
+    def expand(self, told: beam.PCollection[Told]) -> beam.PCollection[MediaOutcome]:
         return told | "Save" >> beam.ParDo(Save(self.layers, self.config, self.progress)).with_output_types(
             MediaOutcome
         )
@@ -62,51 +63,73 @@ class Save(beam.DoFn):
 
     def setup(self) -> None:
         self._ticker = Ticker(self._progress)
+        self._earlier = self._layers.inventory()
+        self._tried = self._failed = 0
 
-    def process(self, told: Transcript | DeadLetter | MediaOutcome) -> list[MediaOutcome]:
-        outcome = save(told, self._layers, self._config)
+    def process(self, told: Told) -> list[MediaOutcome]:
+        outcome = save(told, self._layers, self._config, self._earlier)
         Metrics.counter("save", "failed" if outcome.failed else "media").inc()
         self._ticker.tick(done=1, failed=int(outcome.failed), audio_s=outcome.audio_s if outcome.fresh else 0)
+        if outcome.fresh:
+            self._tried, self._failed = self._tried + 1, self._failed + outcome.failed
+            self._config.limit.check(self._failed, self._tried)
         return [outcome]
 
 
-def save(told: Transcript | DeadLetter | MediaOutcome, layers: Layers, config: SaveConfig) -> MediaOutcome:
-    """Keep the outcome of one media."""
+def save(told: Told, layers: Layers, config: SaveConfig, earlier: Inventory) -> MediaOutcome:
+    """Keep the outcome of one media. `earlier` is what lay there before the run, so that nothing is asked twice."""
     if isinstance(told, MediaOutcome):
         return told
     if isinstance(told, DeadLetter):
-        fresh = layers.dead(told.media) != told
-        layers.commit_dead(told)
+        fresh = source_id(told.media) not in earlier.dead or layers.dead(told.media) != told
+        if fresh:
+            layers.commit_dead(told)
         return MediaOutcome(told.media, failed=True, fresh=fresh)
-    files = dict(render(told, config.formats))
     try:
-        for name, content in files.items():
-            store_for(layers.output).put(join(layers.output, name), content)
+        _write(told, dict(render(told, config.formats)), layers, earlier)
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise  # a full disk is no fault of this media's
-        return save(dead_letter("SaveMedia", told.media, MediaError("cannot_save", str(error))), layers, config)
-    _remove_stale(told.media, set(files), layers)
-    layers.commit_saved(told.media, sorted(files), told.audio.duration_s, told.complete)
-    layers.forget_dead(told.media)
+        letter = dead_letter("SaveMedia", told.media, MediaError("cannot_save", str(error)))
+        return save(letter, layers, config, earlier)
+    if source_id(told.media) in earlier.dead:
+        layers.forget_dead(told.media)
     return MediaOutcome(told.media, failed=False, fresh=True, audio_s=told.audio.duration_s)
 
 
-def _remove_stale(media: MediaFile, written: set[str], layers: Layers) -> None:
-    """Delete what other options left under this name, and what the media itself left under its other name.
+def _write(transcript: Transcript, files: dict[str, bytes], layers: Layers, earlier: Inventory) -> None:
+    """Put a media's files in place of whatever lies under its name, so that a kill at any moment is made good."""
+    media, store = transcript.media, layers.store
+    states = earlier.saved.get(name_key(media.name), ())
+    there: set[str] = set()
+    if states:
+        there = {file for state in {*states, UNFINISHED} for file in layers.saved_files(media.name, state)[1]}
+        layers.begin_saving(media, sorted(there | set(files)))  # from here on no earlier state is true
+        for state in set(states) - {UNFINISHED}:
+            layers.forget_saved(media.name, state)
+    for name, content in files.items():
+        store.put(join(layers.output, name), content)
+    for name in there - set(files):
+        store.delete(join(layers.output, name))
+    layers.commit_saved(media, sorted(files), transcript.complete)
+    if states:
+        layers.forget_saved(media.name, UNFINISHED)
+    _leave_other_name(media, layers, earlier)
+
+
+def _leave_other_name(media: MediaFile, layers: Layers, earlier: Inventory) -> None:
+    """Delete what the media itself left under its other name.
 
     A media that is joined by one of the same name gets a part of its media_id into its name, and loses it again.
     """
     tail = f"~{media.media_id[:8]}"
     other = media.name.removesuffix(tail) if media.name.endswith(tail) else media.name + tail
-    for name in (media.name, other):
-        entry = layers.saved_under(name)
-        if entry is None or (name == other and entry["media"]["media_id"] != media.media_id):
-            continue
-        for file in set(entry["files"]) - written:
-            store_for(layers.output).delete(join(layers.output, file))
-        if name == other:
-            layers.forget_saved(name)
+    for state in earlier.saved.get(name_key(other), ()):
+        whose, files = layers.saved_files(other, state)
+        if whose == media.media_id:
+            for file in files:
+                layers.store.delete(join(layers.output, file))
+            layers.forget_saved(other, state)
 
 
 def render(transcript: Transcript, formats: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:

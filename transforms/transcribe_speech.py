@@ -7,6 +7,7 @@ to the asr layer before anything else is done with it; no committed chunk is inf
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.dead_letters import MediaError, dead_letter
+from transforms.dead_letters import MediaError, attempt, dead_letter
 from transforms.layers import Layers
 from transforms.models.handler import SpeechHandler
 from transforms.progress import Ticker
@@ -100,7 +101,7 @@ class JoinWindows(beam.DoFn):
 
     def process(self, result: WindowResult) -> Iterator[Joined]:
         window = result.window
-        if window.chunk.transcribed:
+        if window.chunk.transcribed or window.chunk.dead:
             yield window.chunk
             return
         key = (window.chunk.media.media_id, window.chunk.chunk)
@@ -110,6 +111,8 @@ class JoinWindows(beam.DoFn):
         total = max((each.window.total for each in results.values() if each.window.total is not None), default=None)
         if total is not None and len(results) >= max(total, 1):
             del self._open[key]
+            if not window.chunk.failure:
+                self._ticker.tick(joined=1)
             yield join_windows([results[number] for number in sorted(results)])
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -145,10 +148,12 @@ def commit(joined: Joined, layers: Layers, provenance: Provenance) -> Iterator[T
     if isinstance(joined, DeadLetter):
         yield joined
     elif isinstance(joined, MediaChunk):
-        if joined.saved:
-            yield MediaOutcome(joined.media, failed=False, fresh=False)
+        if joined.saved or joined.dead:
+            yield MediaOutcome(joined.media, failed=joined.dead, fresh=False)
         else:
-            yield read_transcript(joined, layers, provenance)
+            yield attempt(
+                "TranscribeSpeech", joined.media, functools.partial(read_transcript, joined, layers, provenance)
+            )
     else:
         layers.commit_chunk(joined)
         yield assemble([joined], provenance)

@@ -7,6 +7,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from transforms.dead_letters import MediaError
 from transforms.layers import Layers
 from transforms.records import (
     AudioFacts,
@@ -52,11 +53,12 @@ def read_transcript(chunk: MediaChunk, layers: Layers, provenance: Provenance) -
     """The transcript of a media from what is committed, with the translation that is committed.
 
     Raises:
-        LookupError: the chunk is not committed.
+        MediaError: the chunk is not committed, or cannot be read.
     """
     committed = layers.chunk(chunk)
     if committed is None:
-        raise LookupError(f"{chunk.media.id}: its committed transcript is gone from {layers.output}; run again")
+        layers.forget_chunk(chunk)  # a broken one would be broken in every run
+        raise MediaError("layer_lost")
     transcript = assemble([committed], provenance)
     translated = layers.translated(transcript)
     return with_texts(transcript, *translated, layers.translation_language) if translated else transcript

@@ -12,6 +12,7 @@ the rows of one row group are held at a time. Shards of an earlier run with anot
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 import tempfile
@@ -24,6 +25,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transforms.ahead import ahead
 from transforms.dataset_schema import (
     DEAD_LETTERS,
     SEGMENTS,
@@ -32,9 +34,11 @@ from transforms.dataset_schema import (
     segment_rows,
     transcript_row,
 )
+from transforms.dead_letters import attempt
 from transforms.layers import Layers, json_bytes
-from transforms.records import MediaChunk, MediaOutcome
-from transforms.storage import join, store_for
+from transforms.owner import check_owner
+from transforms.records import DeadLetter, MediaChunk, MediaOutcome, Transcript
+from transforms.storage import join
 from transforms.summary import MergeSummaries, Summary, merge, of_dead_letter, of_transcript, to_json
 from transforms.transcripts import Provenance, read_transcript
 
@@ -71,7 +75,7 @@ class WriteDataset(beam.PTransform):
             | "Shards" >> beam.GroupByKey()
             | "WriteShard" >> beam.Map(write_shard, self.layers, self.provenance, shards)
             | "AddUp" >> beam.CombineGlobally(MergeSummaries()).without_defaults()
-            | "Publish" >> beam.Map(publish, self.layers.output, self.config)
+            | "Publish" >> beam.Map(publish, self.layers, self.config)
         )
 
 
@@ -85,51 +89,65 @@ def write_shard(
     """Write the three tables of one shard, rows by id, and return its figures."""
     shard, outcomes = keyed
     summary: Summary = Summary()
-    with ShardWriter(layers.output, shard, shards) as writer:
-        for outcome in sorted(outcomes, key=lambda each: (each.media.id, each.media.media_id)):
-            letter = layers.dead(outcome.media) if outcome.failed else None
-            if letter:
-                writer.add("dead_letters", [dead_letter_row(letter)])
-                summary = merge(summary, of_dead_letter(letter, outcome))
+    check_owner(layers)
+    with ShardWriter(layers, shard, shards) as writer:
+        ordered = sorted(outcomes, key=lambda each: (each.media.id, each.media.media_id))
+        for outcome, told in ahead(lambda each: (each, read_outcome(each, layers, provenance)), ordered):
+            if isinstance(told, DeadLetter):
+                writer.add("dead_letters", [dead_letter_row(told)])
+                summary = merge(summary, of_dead_letter(told, outcome))
             else:
-                transcript = read_transcript(MediaChunk(outcome.media), layers, provenance)
-                writer.add("transcripts", [transcript_row(transcript)])
-                writer.add("segments", segment_rows(transcript))
-                summary = merge(summary, of_transcript(transcript, outcome))
+                writer.add("transcripts", [transcript_row(told)])
+                writer.add("segments", segment_rows(told))
+                summary = merge(summary, of_transcript(told, outcome))
     summary["_shards", str(shard)] = 1
     return summary
 
 
-def publish(summary: Summary, output: str, config: DatasetConfig) -> dict[str, Any]:
+def read_outcome(outcome: MediaOutcome, layers: Layers, provenance: Provenance) -> Transcript | DeadLetter:
+    """What the layers hold of a media."""
+    letter = layers.dead(outcome.media) if outcome.failed else None
+    if letter:
+        return letter
+    chunk = MediaChunk(outcome.media)
+    told = attempt("WriteDataset", outcome.media, functools.partial(read_transcript, chunk, layers, provenance))
+    if isinstance(told, DeadLetter):
+        layers.commit_dead(told)  # the dataset says it failed, so the layers must
+    return told
+
+
+def publish(summary: Summary, layers: Layers, config: DatasetConfig) -> dict[str, Any]:
     """Fill the shards that got no media, remove those of earlier runs, and write summary.json."""
+    check_owner(layers)
     written = {int(path[1]) for path in summary if path[0] == "_shards"}
     for shard in set(range(config.num_shards)) - written:
-        with ShardWriter(output, shard, config.num_shards):
+        with ShardWriter(layers, shard, config.num_shards):
             pass
     expected = {
-        shard_uri(output, table, shard, config.num_shards)
+        shard_uri(layers, table, shard, config.num_shards)
         for table, shard in itertools.product(TABLES, range(config.num_shards))
     }
-    store = store_for(output)
+    store = layers.store
     for table in TABLES:
-        for entry in store.list(join(output, table)):
+        for entry in store.list(join(layers.output, table)):
             if entry.uri.endswith(".parquet") and entry.uri not in expected:
                 store.delete(entry.uri)
     figures = Summary({path: value for path, value in summary.items() if path[0] != "_shards"})
     content = to_json(figures, time.time() - config.started_at, dict(config.about))
-    store.put(join(output, "summary.json"), json_bytes(content, indent=1))
+    store.put(join(layers.output, "summary.json"), json_bytes(content, indent=1))
     return content
 
 
-def shard_uri(output: str, table: str, shard: int, shards: int) -> str:
-    return join(store_for(output).canonical(output), table, f"{shard:05}-of-{shards:05}.parquet")
+def shard_uri(layers: Layers, table: str, shard: int, shards: int) -> str:
+    return join(layers.store.canonical(layers.output), table, f"{shard:05}-of-{shards:05}.parquet")
 
 
 class ShardWriter:
     """Writes one shard of each table to local files, and puts them in place when the block ends without an error."""
 
-    def __init__(self, output: str, shard: int, shards: int) -> None:
-        self._target = {table: shard_uri(output, table, shard, shards) for table in TABLES}
+    def __init__(self, layers: Layers, shard: int, shards: int) -> None:
+        self._store = layers.store
+        self._target = {table: shard_uri(layers, table, shard, shards) for table in TABLES}
         self._rows: dict[str, list[dict[str, Any]]] = {table: [] for table in TABLES}
         self._held = dict.fromkeys(TABLES, 0)  # rows, and segments inside them
         self._folder = tempfile.TemporaryDirectory(prefix="beam-pipeline-")
@@ -154,7 +172,7 @@ class ShardWriter:
                 self._flush(table)
                 self._writers[table].close()
                 if kind is None:
-                    store_for(self._target[table]).put_file(self._target[table], self._files[table])
+                    self._store.put_file(self._target[table], self._files[table])
 
     def _flush(self, table: str) -> None:
         rows, self._rows[table], self._held[table] = self._rows[table], [], 0

@@ -16,8 +16,9 @@ import pytest
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from transforms.collect_media import CollectMedia, file_name, list_input, media_id, take_once
+from transforms.collect_media import CollectMedia, Inputs, file_name, list_input, media_id, take_once
 from transforms.records import DeadLetter, MediaFile
+from transforms.storage import Stores
 from transforms.storage.local import LocalStore
 
 ODD_NAMES = [
@@ -42,7 +43,7 @@ def put(path: pathlib.Path, content: bytes = b"audio") -> pathlib.Path:
 
 
 def listed(*values: object) -> list[MediaFile | DeadLetter]:
-    return [found for value in values for found in list_input(str(value))]
+    return [found for value in values for found in list_input(str(value), Stores())]
 
 
 def ids(*values: object) -> list[str]:
@@ -84,7 +85,7 @@ def collected(*values: object) -> list[tuple[str, str]]:
     """(name of the media, name that its files get) as the whole step gives them; ("", code) for a dead letter."""
     SEEN.clear()
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
-        pipeline | CollectMedia(tuple(map(str, values))) | beam.Map(see)
+        pipeline | CollectMedia(Inputs(tuple(map(str, values)))) | beam.Map(see)
     return sorted(
         ("", each.code) if isinstance(each, DeadLetter) else (pathlib.Path(each.uri).name, each.name) for each in SEEN
     )
@@ -301,13 +302,12 @@ def test_a_manifest_without_rows_is_told_of(tmp_path, name):
 
 
 def test_a_manifest_that_may_not_be_read_is_unreadable(tmp_path):
-    class Locked(LocalStore):
-        def read(self, uri):
-            raise PermissionError(13, "Permission denied", uri)
+    def locked(self, uri):
+        raise PermissionError(13, "Permission denied", uri)
 
     manifest = put(tmp_path / "m.txt", b"a.mp3\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transforms.collect_media.store_for", lambda uri: Locked())
+        patch.setattr(LocalStore, "read", locked)
         assert letters(manifest) == [("unreadable", "m.txt")]
 
 
@@ -401,7 +401,7 @@ def test_the_step_names_each_media_once_and_keeps_what_is_missing(tmp_path):
     values = ("in", "in/a.mp3", "in/**/*.mp4", manifest.name, "no")
     inputs = tuple(str(tmp_path / value) for value in values)
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
-        found = pipeline | CollectMedia(inputs)
+        found = pipeline | CollectMedia(Inputs(inputs))
         told = found | beam.Map(lambda each: each.code if isinstance(each, DeadLetter) else each.name)
         assert_that(told, equal_to(["a", "sub/b", "missing", "missing"]))
 

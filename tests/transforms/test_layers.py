@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -9,12 +10,13 @@ import pathlib
 import pytest
 
 from tests.conftest import media_of
-from transforms.layers import Layers, fingerprint, json_bytes
+from transforms.layers import Inventory, Layers, chunk_key, fingerprint, json_bytes, name_key, source_id
 from transforms.records import (
     AudioFacts,
     ChunkTranscript,
     DeadLetter,
     MediaChunk,
+    PlannedMedia,
     Problem,
     Segment,
     Transcript,
@@ -49,7 +51,7 @@ def objects(layers: Layers) -> list[str]:
 def test_a_chunk_comes_back_equal(layers, windows):
     layers.commit_chunk(TRANSCRIPT._replace(windows=windows))
     assert layers.chunk(CHUNK) == TRANSCRIPT._replace(windows=windows)
-    assert layers.has_chunk(CHUNK)
+    assert layers.list_now().chunks == {f"{source_id(MEDIA)}/0-of-1"}
 
 
 def test_a_chunk_comes_back_as_records_with_their_methods(layers):
@@ -62,22 +64,23 @@ def test_a_chunk_comes_back_as_records_with_their_methods(layers):
 
 def test_nothing_is_there_before_it_is_committed(layers):
     assert layers.chunk(CHUNK) is None
-    assert layers.has_chunk(CHUNK) is False
     assert layers.translated(SAID) is None
-    assert layers.saved_under(MEDIA.name) is None
     assert layers.dead(MEDIA) is None
+    assert layers.list_now() == Inventory(frozenset(), frozenset(), {})
+    assert layers.saved_files(MEDIA.name, layers.state(MEDIA)) == ("", [])
 
 
 def test_each_layer_has_the_place_that_the_design_gives_it(layers):
     layers.commit_chunk(TRANSCRIPT._replace(chunk=CHUNK._replace(chunk=2, chunks=7)))
     layers.commit_translation(SAID, ["a"], "")
-    layers.commit_saved(MEDIA, ["a.srt"], 1.0, True)
+    layers.commit_saved(MEDIA, ["a.srt"], True)
     layers.commit_dead(LETTER)
+    source = "m1-" + hashlib.sha256(b"v1\0hi").hexdigest()[:8]
     assert objects(layers) == [
-        "_work/asr/asr1/m1/2-of-7.json",
-        "_work/dead/asr1/m1.json",
-        f"_work/saved/{hashlib.sha256(os.fsencode(MEDIA.name)).hexdigest()[:32]}.json",
-        "_work/translation/en/t1/m1.json",
+        f"_work/asr/asr1/{source}/2-of-7.json",
+        f"_work/dead/asr1/{source}.json",
+        f"_work/saved/{hashlib.sha256(os.fsencode(MEDIA.name)).hexdigest()[:32]}/{layers.state(MEDIA)}.json",
+        f"_work/translation/en/t1/{source}.json",
     ]
 
 
@@ -87,7 +90,7 @@ def test_what_was_made_from_another_version_counts_as_missing(layers):
     layers.commit_dead(LETTER)
     changed = MEDIA._replace(version="v2")
     assert layers.chunk(MediaChunk(changed)) is None
-    assert layers.has_chunk(MediaChunk(changed)) is False
+    assert chunk_key(MediaChunk(changed)) not in layers.list_now().chunks
     assert layers.translated(SAID._replace(media=changed)) is None
     assert layers.dead(changed) is None
 
@@ -102,7 +105,7 @@ def test_a_media_that_was_only_renamed_keeps_its_chunk(layers):
 def test_other_settings_or_another_output_do_not_see_a_chunk(layers, other, tmp_path):
     layers.commit_chunk(TRANSCRIPT)
     settings = {"output": layers.output, "asr": "asr1", "saved": "saved1", **other}
-    assert Layers(**settings).has_chunk(CHUNK) is False
+    assert Layers(**settings).list_now().chunks == frozenset()
 
 
 @pytest.mark.parametrize("damaged", [b"", b'{"media": {"ver', b"\xff\xfe\x00"])
@@ -110,8 +113,8 @@ def test_an_object_that_a_crash_left_damaged_counts_as_missing(layers, damaged):
     layers.commit_chunk(TRANSCRIPT)
     [path] = pathlib.Path(layers.output).rglob("0-of-1.json")
     path.write_bytes(damaged)
-    assert layers.has_chunk(CHUNK) is False
     assert layers.chunk(CHUNK) is None
+    assert bool(layers.list_now().chunks) is bool(damaged)  # a listing sees no more than its length
 
 
 def test_a_translation_comes_back_with_its_gaps_and_its_error(layers):
@@ -132,17 +135,43 @@ def test_a_translation_of_another_text_counts_as_missing(layers):
 
 def test_another_language_in_the_manifest_counts_as_missing(layers):
     layers.commit_chunk(TRANSCRIPT)
-    assert layers.has_chunk(MediaChunk(MEDIA._replace(language="en"))) is False
+    assert layers.chunk(MediaChunk(MEDIA._replace(language="en"))) is None
 
 
-def test_what_lies_under_a_name_says_whose_it_is_and_of_which_options(layers):
-    layers.commit_saved(MEDIA, ["a.srt", "a.json"], 12.5, complete=False)
-    entry = layers.saved_under(MEDIA.name)
-    assert (entry["files"], entry["audio_s"], entry["complete"]) == (["a.srt", "a.json"], 12.5, False)
-    assert (entry["media"]["version"], entry["media"]["media_id"], entry["fingerprint"]) == ("v1", "m1", "saved1")
-    assert layers.saved_under("another name") is None
-    layers.forget_saved(MEDIA.name)
-    assert layers.saved_under(MEDIA.name) is None
+def test_what_lies_under_a_name_says_whose_it_is_and_in_which_state(layers):
+    layers.commit_saved(MEDIA, ["a.srt", "a.json"], complete=False)
+    state = layers.state(MEDIA, complete=False)
+    assert layers.list_now().saved == {name_key(MEDIA.name): (state,)}
+    assert layers.saved_files(MEDIA.name, state) == ("m1", ["a.srt", "a.json"])
+    assert list(layers.saved_media()) == [MEDIA]
+    layers.forget_saved(MEDIA.name, state)
+    assert layers.list_now().saved == {}
+
+
+@pytest.mark.parametrize("other", [{"version": "v2"}, {"media_id": "m2"}, {"id": "x"}, {"language": "en"}])
+def test_the_state_of_files_tells_what_they_were_made_from(layers, other):
+    states = {layers.state(MEDIA), layers.state(MEDIA, complete=False), layers.state(MEDIA._replace(**other))}
+    assert len({*states, dataclasses.replace(layers, saved="saved2").state(MEDIA)}) == 4
+
+
+def test_a_plan_is_kept_once_however_often_its_bundle_is_retried(layers):
+    layers = dataclasses.replace(layers, run="run1")
+    rows = [PlannedMedia(f"s{number}", "n", "state", number, True) for number in range(5)]
+    layers.commit_plan(rows[:3])
+    layers.commit_plan(rows[2::-1])
+    layers.commit_plan(rows[3:])
+    assert sorted(layers.plan()) == rows
+    assert len(objects(layers)) == 2
+    dataclasses.replace(layers, run="run2").forget_plans()
+    assert objects(layers) == []
+
+
+def test_one_listing_serves_a_whole_run_and_the_next_run_lists_anew(layers):
+    first, second = (dataclasses.replace(layers, run=run) for run in ("run1", "run2"))
+    assert first.inventory().chunks == frozenset()
+    layers.commit_chunk(TRANSCRIPT)
+    assert first.inventory().chunks == frozenset()
+    assert second.inventory().chunks == {chunk_key(CHUNK)}
 
 
 def test_a_dead_letter_is_kept_and_forgotten(layers):
@@ -192,7 +221,7 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_settings():
 
 def test_a_new_format_changes_every_fingerprint(monkeypatch):
     before = fingerprint(SETTINGS)
-    monkeypatch.setattr("transforms.layers.FORMAT", 2)
+    monkeypatch.setattr("transforms.layers.FORMAT", -1)
     assert fingerprint(SETTINGS) != before
 
 

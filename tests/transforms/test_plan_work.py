@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import apache_beam as beam
@@ -10,7 +11,7 @@ from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests.conftest import media_of
-from transforms.layers import Layers
+from transforms.layers import UNFINISHED, Layers, name_key, source_id
 from transforms.plan_work import PlanConfig, PlanWork, plan
 from transforms.records import AudioFacts, ChunkTranscript, DeadLetter, MediaChunk
 
@@ -29,92 +30,92 @@ def transcribe(layers, media=MEDIA):
 
 
 def save(layers, media=MEDIA, complete=True):
-    layers.commit_saved(media, ["a.srt"], 1.0, complete)
+    layers.commit_saved(media, ["a.srt"], complete)
 
 
 def planned(layers, media=MEDIA, **settings):
-    """(transcribed, saved, code of the failure) as planned."""
-    chunk = plan(media, layers, PlanConfig(**settings))
-    assert (chunk.media, chunk.chunk, chunk.chunks) == (media, 0, 1)
-    return chunk.transcribed, chunk.saved, chunk.failure and chunk.failure.code
+    """(transcribed, saved, dead) as planned."""
+    chunk = plan(media, layers, layers.list_now(), PlanConfig(**settings))
+    assert (chunk.media, chunk.chunk, chunk.chunks, chunk.failure) == (media, 0, 1, None)
+    return chunk.transcribed, chunk.saved, chunk.dead
 
 
 def test_a_new_media_needs_everything(layers):
-    assert planned(layers) == (False, False, None)
+    assert planned(layers) == (False, False, False)
 
 
 def test_a_transcribed_media_needs_its_files(layers):
     transcribe(layers)
-    assert planned(layers) == (True, False, None)
+    assert planned(layers) == (True, False, False)
 
 
 def test_a_saved_media_needs_nothing(layers):
     transcribe(layers)
     save(layers)
-    assert planned(layers) == (True, True, None)
+    assert planned(layers) == (True, True, False)
 
 
 def test_files_without_their_transcript_are_no_finished_media(layers):
     save(layers)
-    assert planned(layers) == (False, False, None)
+    assert planned(layers) == (False, False, False)
 
 
 def test_a_media_whose_translation_may_still_be_had_is_not_finished(layers):
     transcribe(layers)
     save(layers, complete=False)
-    assert planned(layers) == (True, False, None)
+    assert planned(layers) == (True, False, False)
 
 
 @pytest.mark.parametrize("field", ["name", "id"])
 def test_a_media_that_is_called_otherwise_now_is_saved_again(layers, field):
     transcribe(layers)
     save(layers)
-    assert planned(layers, MEDIA._replace(**{field: "other"})) == (True, False, None)
+    assert planned(layers, MEDIA._replace(**{field: "other"})) == (True, False, False)
 
 
 def test_a_media_with_other_content_needs_everything(layers):
     transcribe(layers)
     save(layers)
     layers.commit_dead(LETTER)
-    assert planned(layers, MEDIA._replace(version="v2")) == (False, False, None)
+    assert planned(layers, MEDIA._replace(version="v2")) == (False, False, False)
 
 
 def test_files_of_older_content_do_not_count_for_a_newer_transcript(layers):
     save(layers)
     newer = MEDIA._replace(version="v2")
     transcribe(layers, newer)
-    assert planned(layers, newer) == (True, False, None)
+    assert planned(layers, newer) == (True, False, False)
 
 
 def test_other_model_settings_need_everything_and_other_formats_only_the_files(layers, tmp_path):
     transcribe(layers)
     save(layers)
-    assert planned(Layers(layers.output, asr="asr2", saved="saved2")) == (False, False, None)
-    assert planned(Layers(layers.output, asr="asr1", saved="saved2")) == (True, False, None)
+    assert planned(Layers(layers.output, asr="asr2", saved="saved2")) == (False, False, False)
+    assert planned(Layers(layers.output, asr="asr1", saved="saved2")) == (True, False, False)
 
 
 def test_what_failed_before_is_not_tried_again_unless_asked(layers):
     layers.commit_dead(LETTER)
-    assert planned(layers) == (False, False, "not_media")
-    assert planned(layers, retry_failed=True) == (False, False, None)
-    assert planned(layers, overwrite=True) == (False, False, None)
+    assert planned(layers) == (False, False, True)
+    assert planned(layers, retry_failed=True) == (False, False, False)
+    assert planned(layers, overwrite=True) == (False, False, False)
 
 
 def test_overwriting_counts_nothing_of_earlier_work(layers):
     transcribe(layers)
     save(layers)
-    assert planned(layers, overwrite=True) == (False, False, None)
+    assert planned(layers, overwrite=True) == (False, False, False)
 
 
 def test_retrying_what_failed_does_finished_media_no_second_time(layers):
     transcribe(layers)
     save(layers)
-    assert planned(layers, retry_failed=True) == (True, True, None)
+    assert planned(layers, retry_failed=True) == (True, True, False)
 
 
 @pytest.mark.parametrize("settings", [{}, {"overwrite": True}, {"retry_failed": True}])
 def test_a_media_that_could_not_be_listed_stays_failed(layers, settings):
-    assert plan(LETTER, layers, PlanConfig(**settings)) == MediaChunk(MEDIA, failure=LETTER)
+    assert plan(LETTER, layers, layers.list_now(), PlanConfig(**settings)) == MediaChunk(MEDIA, failure=LETTER)
 
 
 def test_every_media_passes_the_step_exactly_once(layers):
@@ -126,3 +127,33 @@ def test_every_media_passes_the_step_exactly_once(layers):
         told = chunks | beam.Map(lambda chunk: (chunk.media.id, chunk.transcribed, chunk.failure is not None))
         expected = [(each.id, each.id == "3.mp3", False) for each in media]
         assert_that(told, equal_to([*expected, ("a.mp3", False, True)]))
+
+
+def test_a_media_done_anew_is_neither_done_nor_dead_until_it_is(layers):
+    transcribe(layers)
+    save(layers)
+    layers.commit_dead(LETTER)
+    layers = dataclasses.replace(layers, run="run1")
+    with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
+        _ = pipeline | beam.Create([MEDIA]) | PlanWork(layers, PlanConfig(overwrite=True))
+    assert layers.list_now().saved == {name_key(MEDIA.name): (UNFINISHED,)}
+    assert layers.saved_files(MEDIA.name, UNFINISHED) == (MEDIA.media_id, ["a.srt"])
+    assert layers.list_now().dead == frozenset()
+
+
+def test_the_plan_of_a_run_is_kept_with_what_was_done_before(layers):
+    other = MEDIA._replace(media_id="other", name="other", size_bytes=7)
+    transcribe(layers)
+    save(layers)
+    layers = dataclasses.replace(layers, run="run1")
+    with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
+        _ = pipeline | beam.Create([MEDIA, other]) | PlanWork(layers, PlanConfig())
+    assert {row.source: (row.todo, row.size_bytes) for row in layers.plan()} == {
+        source_id(MEDIA): (False, 0),
+        source_id(other): (True, 7),
+    }
+
+
+def test_a_media_that_left_the_input_is_not_done_anew(layers):
+    transcribe(layers)
+    assert planned(layers, MEDIA._replace(kept=True), overwrite=True) == (True, False, False)

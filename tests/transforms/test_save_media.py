@@ -7,13 +7,19 @@ import json
 import pysubs2
 import pytest
 
-from transforms.layers import Layers
-from transforms.records import AudioFacts, DeadLetter, MediaChunk, MediaFile, MediaOutcome, Segment, Transcript
-from transforms.save_media import SaveConfig, save
+from transforms.layers import UNFINISHED, Inventory, Layers, name_key
+from transforms.records import AudioFacts, DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
+from transforms.save_media import SaveConfig
+from transforms.save_media import save as save_after
 from transforms.storage.local import LocalStore
 
 AUDIO = AudioFacts(9.0, 9.0, 44_100, 2, "aac", 8.0, 0.1)
 SEGMENTS = (Segment(0.5, 2.0, "नमस्ते", "hi", "Hello"), Segment(3.0, 4.25, "आप कैसे हैं?", "hi", "How are you?"))
+
+
+def save(told, layers, config):
+    """Save in a run that begins now."""
+    return save_after(told, layers, config, layers.list_now())
 
 
 def transcript(name="talks/a", **fields):
@@ -72,8 +78,9 @@ def test_other_options_leave_no_files_of_theirs_under_the_name(layers):
     other = dataclasses.replace(layers, saved="other options")
     save(transcript(), other, SaveConfig(("srt",)))
     assert files(layers) == ["talks/a.srt"]
-    entry = layers.saved_under("talks/a")
-    assert (entry["fingerprint"], entry["files"]) == ("other options", ["media/talks/a.srt"])
+    state = other.state(transcript().media)
+    assert layers.list_now().saved == {name_key("talks/a"): (state,)}
+    assert layers.saved_files("talks/a", state)[1] == ["media/talks/a.srt"]
 
 
 def test_a_media_that_is_joined_by_one_of_the_same_name_leaves_no_files_under_its_old_one(layers):
@@ -91,7 +98,8 @@ def test_a_name_that_another_media_took_is_not_deleted_from_under_it(layers):
     save(transcript("talks/a", media=other), layers, SaveConfig(("txt",)))
     save(transcript("talks/b"), layers, SaveConfig(("txt",)))
     assert files(layers) == ["talks/a.txt", "talks/b.txt"]
-    assert layers.saved_under("talks/a")["media"]["media_id"] == "2" * 32
+    [state] = layers.list_now().saved[name_key("talks/a")]
+    assert layers.saved_files("talks/a", state)[0] == "2" * 32
 
 
 def test_a_name_that_cannot_be_is_a_dead_letter_and_a_full_disk_is_not(layers, tmp_path, monkeypatch):
@@ -125,9 +133,43 @@ def test_a_dead_letter_is_kept_and_forgotten_when_the_media_succeeds(layers):
 def test_finished_media_pass_through(layers):
     done = MediaOutcome(transcript().media, failed=False, fresh=False)
     assert save(done, layers, SaveConfig()) is done
-    assert not layers.has_chunk(MediaChunk(done.media))
+    assert layers.list_now() == Inventory(frozenset(), frozenset(), {})
 
 
 def test_an_unknown_format_is_refused():
     with pytest.raises(ValueError, match="unknown format ass"):
         SaveConfig(("srt", "ass"))
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing that the code does can catch it."""
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_a_save_with_other_options_that_is_killed_at_any_request_is_made_good(layers, monkeypatch, after):
+    save(transcript(), layers, SaveConfig())
+    other = dataclasses.replace(layers, saved="other options")
+
+    def counted(method):
+        def request(self, *words):
+            nonlocal after
+            if not after:
+                raise Killed
+            after -= 1
+            return method(self, *words)
+
+        return request
+
+    with monkeypatch.context() as patch:
+        for name in ("put", "delete"):
+            patch.setattr(LocalStore, name, counted(getattr(LocalStore, name)))
+        with pytest.raises(Killed):
+            save(transcript(), other, SaveConfig(("srt",)))
+    if after_first := layers.list_now().saved[name_key("talks/a")]:
+        assert set(after_first) != {layers.state(transcript().media)} or files(layers) == [
+            f"talks/a.{kind}" for kind in ("json", "srt", "txt", "vtt")
+        ]
+    save(transcript(), layers, SaveConfig(("json",)))  # the options before, without what the killed run wrote
+    assert files(layers) == ["talks/a.json"]
+    assert layers.list_now().saved == {name_key("talks/a"): (layers.state(transcript().media),)}
+    assert UNFINISHED not in layers.list_now().saved[name_key("talks/a")]

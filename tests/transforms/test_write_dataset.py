@@ -100,7 +100,7 @@ def test_long_media_are_flushed_by_their_segments_and_not_by_their_number(tmp_pa
     row |= {field.name: "" for field in TRANSCRIPTS if not field.nullable and pa.types.is_string(field.type)}
     row |= {field.name: 0 for field in TRANSCRIPTS if not field.nullable and pa.types.is_primitive(field.type)}
     segment = {"start": 0.0, "end": 1.0, "text": "x", "language": "hi"}
-    with ShardWriter(str(tmp_path), 0, 1) as writer:
+    with ShardWriter(Layers(str(tmp_path), "asr", "saved"), 0, 1) as writer:
         for _ in range(10):
             writer.add("transcripts", [{**row, "segments": [segment] * 60}])
     assert pq.read_metadata(next((tmp_path / "transcripts").iterdir())).num_row_groups == 5
@@ -173,6 +173,8 @@ def test_the_summary_adds_up_what_the_rows_say(layers):
     assert summary["model"] == "demo"
 
 
-def test_a_transcript_that_is_gone_from_the_layers_fails_the_run_rather_than_the_row(layers):
-    with pytest.raises(Exception, match="is gone from"):
-        write(layers, [MediaOutcome(media(0), failed=False, fresh=False)])
+def test_a_transcript_that_is_gone_from_the_layers_is_a_dead_letter_in_dataset_and_layers_alike(layers):
+    summary = write(layers, [MediaOutcome(media(0), failed=False, fresh=False), commit(layers, 1)])
+    assert [row["code"] for row in table(layers, "dead_letters")] == ["layer_lost"]
+    assert layers.dead(media(0)).retryable
+    assert (summary["media"], summary["transcripts"], summary["failures"]) == (2, 1, {"layer_lost": 1})

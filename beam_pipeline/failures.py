@@ -1,0 +1,57 @@
+"""What could not be done, by cause: `python -m beam_pipeline.failures --output FOLDER`."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+
+from beam_pipeline.last_run import LastRun, read, show
+from transforms.records import DeadLetter, to_plain
+
+EXAMPLES = 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the failures of the last run and return the exit code."""
+    return show(argv, "beam_pipeline.failures", "List what could not be done, by cause.", answer)
+
+
+def answer(flags: argparse.Namespace) -> int:
+    run = read(flags.output, flags.stores)
+    letters = list(run.letters())
+    if flags.json:
+        print(json.dumps({"media": len(run.planned), "failures": to_plain(letters)}, ensure_ascii=False, indent=1))
+    else:
+        print("\n".join(lines(run, letters)))
+    return 0
+
+
+def lines(run: LastRun, letters: list[DeadLetter]) -> list[str]:
+    """The failures by code, the most frequent first, with examples, and the command that tries them again."""
+    told = [f"{len(letters)} of {len(run.planned)} media failed in {run.layers.output}"]
+    by_code = sorted(letters, key=lambda letter: letter.code)
+    groups = [list(group) for _, group in itertools.groupby(by_code, key=lambda letter: letter.code)]
+    for group in sorted(groups, key=len, reverse=True):
+        told += ["", f"{len(group)} {group[0].code}: {group[0].message}"]
+        for letter in group[:EXAMPLES]:
+            detail = letter.detail.strip().splitlines()
+            told.append(f"    {letter.media.id}" + (f": {detail[-1]}" if detail else ""))
+        if len(group) > EXAMPLES:
+            told.append(f"    and {len(group) - EXAMPLES} more")
+    if letters:
+        retryable = sum(letter.retryable for letter in letters)
+        told += ["", f"Try them again ({retryable} of them may succeed as they are):", f"  {retry_command(run)}"]
+    return told
+
+
+def retry_command(run: LastRun) -> str:
+    words = [word for word in run.record["command"] if word not in ("--retry_failed", "--overwrite")]
+    return shlex.join(["python", "-m", "beam_pipeline", *words, "--retry_failed"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""What an output tells of the last run on it: read from the durable layers alone, while it runs and after."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from beam_pipeline.options import Parser, read_config
+from transforms.ahead import ahead
+from transforms.layers import Inventory, Layers
+from transforms.owner import LEASE_S, is_gone, latest
+from transforms.records import DeadLetter, PlannedMedia
+from transforms.storage import Stores, join
+from transforms.storage.profiles import read_profiles
+
+
+class NoRunError(Exception):
+    """Nothing was ever run with this output."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LastRun:
+    """The last run on an output. Every figure comes from listings, so `status`, `failures` and the dataset agree."""
+
+    record: dict[str, Any]  # run.json
+    layers: Layers
+
+    @functools.cached_property
+    def planned(self) -> list[PlannedMedia]:
+        return list(self.layers.plan())
+
+    @functools.cached_property
+    def _inventory(self) -> Inventory:
+        return self.layers.list_now()
+
+    @functools.cached_property
+    def _transcribed(self) -> set[str]:
+        return {chunk.partition("/")[0] for chunk in self._inventory.chunks}
+
+    def is_failed(self, media: PlannedMedia) -> bool:
+        return media.source in self._inventory.dead
+
+    def is_done(self, media: PlannedMedia) -> bool:
+        states = self._inventory.saved.get(media.name, ())
+        saved = media.state in states or f"{media.state}-again" in states
+        return saved and media.source in self._transcribed and not self.is_failed(media)
+
+    def letters(self) -> Iterator[DeadLetter]:
+        """Why each media that failed did, in order of its id."""
+        failed = [media.source for media in self.planned if self.is_failed(media)]
+        found = (letter for letter in ahead(self.layers.dead_of, failed) if letter)
+        yield from sorted(found, key=lambda letter: (letter.media.id, letter.media.media_id))
+
+    def state(self) -> str:
+        """ "running", "finished", or "stopped" where it was killed."""
+        if "ended" in self.record:
+            return "finished"
+        found = latest(self.layers)
+        if found is None or found[1].get("run") != self.layers.run or found[1]["ended"] or is_gone(found[1]):
+            return "stopped"
+        return "running" if time.time() - found[1]["seen"] < LEASE_S else "stopped"
+
+    def news(self) -> dict[str, Any]:
+        """What the run last said of itself: host, process, when, and counts."""
+        found = latest(self.layers)
+        return found[1] if found and found[1].get("run") == self.layers.run else {}
+
+
+def read(place: str, stores: Stores) -> LastRun:
+    """The last run on a place.
+
+    Raises:
+        NoRunError: there was none.
+        OSError: the place cannot be read.
+    """
+    store = stores.serving(place)
+    output = store.canonical(place)
+    try:
+        record = json.loads(store.read(join(output, "run.json")))
+    except FileNotFoundError as error:
+        raise NoRunError(f"no run has written to {output}: there is no run.json") from error
+    return LastRun(record, Layers(output, stores=stores, run=record["run"], **record["layers"]))
+
+
+def show(
+    argv: Sequence[str] | None, program: str, description: str, answer: Callable[[argparse.Namespace], int]
+) -> int:
+    """Run a command that looks at an output; gives its exit code, 2 with one line where there is nothing to see."""
+    made = Parser(prog=f"python -m {program}", description=description, allow_abbrev=False)
+    made.add_argument("--output", required=True, metavar="FOLDER", help="what was the run's --output")
+    made.add_argument("--config", metavar="FILE.yaml", help="the run's config file, where it describes stores")
+    made.add_argument("--json", action="store_true", help="print JSON")
+    if program.endswith("status"):
+        made.add_argument("--watch", action="store_true", help="look again every few seconds until the run ends")
+    flags = made.parse_args(argv)
+    try:
+        flags.stores = Stores(read_profiles(read_config(made, flags.config)[1] if flags.config else {}))
+        return answer(flags)
+    except (NoRunError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

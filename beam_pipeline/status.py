@@ -1,0 +1,101 @@
+"""How far a run is, from its output alone: `python -m beam_pipeline.status --output FOLDER`."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from beam_pipeline.last_run import LastRun, read, show
+
+WATCH_EVERY_S = 3.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the state of the last run and return the exit code."""
+    return show(argv, "beam_pipeline.status", "Tell what is done, failed, under way and left.", answer)
+
+
+def answer(flags: argparse.Namespace) -> int:
+    while True:
+        found = figures(read(flags.output, flags.stores))
+        print(json.dumps(found, ensure_ascii=False) if flags.json else "\n".join(lines(found)), flush=True)
+        if not flags.watch or found["state"] != "running":
+            return 0
+        time.sleep(WATCH_EVERY_S)
+
+
+def figures(run: LastRun) -> dict[str, Any]:
+    """All that can be told of the run; `media` is always `done` + `failed` + `left`."""
+    news, state = run.news(), run.state()
+    done = [media for media in run.planned if run.is_done(media)]
+    failed = [media for media in run.planned if run.is_failed(media)]
+    left = len(run.planned) - len(done) - len(failed)
+    counts = news.get("counts", {})
+    under_way = int(counts.get("started", 0) - counts.get("joined", 0))
+    told = {
+        "output": run.layers.output,
+        "run": run.layers.run,
+        "state": state,
+        "exit_code": run.record.get("exit_code"),
+        "host": news.get("host", run.record["host"]),
+        "process": news.get("pid"),
+        "started": run.record["started"],
+        "ended": run.record.get("ended"),
+        "media": len(run.planned),
+        "done": len(done),
+        "failed": len(failed),
+        "left": left,
+        "under_way": max(0, min(left, under_way)) if state == "running" else 0,
+        "done_before": sum(not media.todo for media in [*done, *failed]),
+    }
+    return told | speed(run, [media.size_bytes for media in [*done, *failed] if media.todo], told)
+
+
+def speed(run: LastRun, sizes: list[int], told: dict[str, Any]) -> dict[str, Any]:
+    """Media and bytes a second since the run began, and the seconds left by the bytes that are left."""
+    seconds = _end(run, told) - datetime.datetime.fromisoformat(run.record["started"]).timestamp()
+    todo = sum(media.size_bytes for media in run.planned if media.todo)
+    left_s = None
+    if told["state"] == "running" and sum(sizes):
+        left_s = round(seconds * (todo - sum(sizes)) / sum(sizes))
+    return {
+        "seconds": round(seconds, 1),
+        "media_per_s": round(len(sizes) / max(seconds, 0.1), 3),
+        "mb_per_s": round(sum(sizes) / 1e6 / max(seconds, 0.1), 3),
+        "seconds_left": left_s,
+    }
+
+
+def _end(run: LastRun, told: dict[str, Any]) -> float:
+    """Until when the run worked: now, its end, or its last sign of life."""
+    if told["ended"]:
+        return datetime.datetime.fromisoformat(told["ended"]).timestamp()
+    return time.time() if told["state"] == "running" else run.news().get("seen", time.time())
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The figures for people."""
+    ended = {"running": "running", "finished": f"finished with exit code {found['exit_code']}"}
+    state = ended.get(found["state"], "stopped; the same command goes on where it was")
+    told = [f"{state}: run {found['run']}, process {found['process']} on {found['host']}, since {found['started']}"]
+    if not found["media"]:
+        return [*told, "no media listed yet"]
+    under_way = f" ({found['under_way']} under way)" if found["under_way"] else ""
+    told.append(
+        f"{found['media']} media: {found['done']} done, {found['failed']} failed, {found['left']} left{under_way}"
+    )
+    told.append(f"{found['media_per_s']:g} media/s, {found['mb_per_s']:g} MB/s over {found['seconds']:.0f} s")
+    if found["seconds_left"] is not None:
+        told[-1] += f", about {max(1, round(found['seconds_left'] / 60))} min left"
+    if found["failed"]:
+        told.append(f"why they failed: python -m beam_pipeline.failures --output {found['output']}")
+    return told
+
+
+if __name__ == "__main__":
+    sys.exit(main())

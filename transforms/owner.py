@@ -1,0 +1,148 @@
+"""One run at a time writes to an output: whose it is, and whether that run is still alive.
+
+    _work/owner/<number>.json   run, host, process, and a beat that changes every few seconds while the run lives
+
+The highest number owns the output. It is claimed by a put that fails where the object exists, so of many that try
+one gets it. No clocks are compared: an owner whose beat does not change while a newcomer watches is dead, and so is
+one of this machine whose process is gone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import time
+from typing import Any
+
+from transforms.layers import Layers, json_bytes
+from transforms.storage import join
+
+FOLDER = "_work/owner"
+BEAT_S = 5.0
+LEASE_S = 30.0  # without a beat an owner is dead: a store that is away for less costs nobody the output
+
+
+class OccupiedError(Exception):
+    """Another run writes to the output."""
+
+
+@dataclasses.dataclass
+class Owner:
+    """A claim on an output."""
+
+    layers: Layers
+    number: int
+    record: dict[str, Any]
+    found_dead: bool = False  # the owner before died without giving it back
+
+    def beat(self, **news: Any) -> None:
+        """Show that the run lives, with news for whoever looks.
+
+        Raises:
+            OccupiedError: another run took over, since no beat of this one was seen for LEASE_S.
+        """
+        check_owner(self.layers)
+        self.record = {**self.record, **news, "beat": self.record["beat"] + 1, "seen": time.time()}
+        self.layers.store.put(_uri(self.layers, self.number), json_bytes(self.record))
+
+    def release(self) -> None:
+        self.beat(ended=True)
+
+
+def claim(layers: Layers, lease_s: float = LEASE_S) -> Owner:
+    """Make the output that of the run `layers.run`; watches for at most lease_s whether an earlier owner lives.
+
+    Raises:
+        OccupiedError: another run writes to it.
+        OSError: the output cannot be written.
+    """
+    while True:
+        found = latest(layers)
+        number, record = found or (0, {"ended": True})
+        if not record["ended"] and not is_gone(record):
+            _watch(layers, number, record, lease_s)
+        mine = {"run": layers.run, **_process(), "started": time.time(), "beat": 0, "ended": False}
+        mine["seen"] = mine["started"]
+        if layers.store.put_new(_uri(layers, number + 1), json_bytes(mine)):
+            for older in _numbers(layers):
+                if older <= number:
+                    layers.store.delete(_uri(layers, older))
+            return Owner(layers, number + 1, mine, found_dead=not record["ended"])
+
+
+def latest(layers: Layers) -> tuple[int, dict[str, Any]] | None:
+    """The number and the record of the newest claim, or None where nobody ever claimed the output."""
+    for number in sorted(_numbers(layers), reverse=True):
+        try:
+            return number, json.loads(layers.store.read(_uri(layers, number)))
+        except FileNotFoundError:
+            continue  # a newer owner tidied up in between
+        except ValueError:
+            return number, {"ended": True}  # a power cut left its name without its content
+    return None
+
+
+def check_owner(layers: Layers) -> None:
+    """Raise OccupiedError where the output belongs to another run by now; a run without a name asks nobody."""
+    found = latest(layers) if layers.run else None
+    if found and found[1].get("run") != layers.run:
+        raise OccupiedError(f"{_who(found[1])} took over {layers.output}; nothing of this run is lost")
+
+
+def _watch(layers: Layers, number: int, record: dict[str, Any], lease_s: float) -> None:
+    """Return when the owner has not given a sign of life for lease_s; raise as soon as it gives one."""
+    until = time.monotonic() + lease_s
+    while time.monotonic() < until:
+        time.sleep(min(1.0, lease_s / 10))
+        found = latest(layers)
+        if found is None or found[1]["ended"]:
+            return
+        if found[0] != number or found[1]["beat"] != record["beat"]:
+            raise OccupiedError(
+                f"{_who(found[1])} is writing to {layers.output}. Wait until it ends, or stop it; "
+                "what it has finished will not be done again"
+            )
+
+
+def _who(record: dict[str, Any]) -> str:
+    return f"another run ({record.get('run')}, process {record.get('pid')} on {record.get('host')})"
+
+
+def _process() -> dict[str, Any]:
+    return {"host": platform.node(), "boot": _boot(), "pid": os.getpid(), "born": _born(os.getpid())}
+
+
+def is_gone(record: dict[str, Any]) -> bool:
+    """Whether the owner was a process of this machine that does not exist any more."""
+    if record["host"] != platform.node() or not _boot() or record["boot"] != _boot():
+        return False
+    return _born(record["pid"]) != record["born"]
+
+
+def _boot() -> str:
+    """What this start of the machine is called; "" where the system does not say."""
+    try:
+        return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _born(pid: int) -> str:
+    """When the process began, so that another one of the same number is not taken for it; "" where there is none."""
+    try:
+        state, *fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if state == "Z" else fields[18]  # proc(5): field 22 is the start time; Z was killed and not yet reaped
+
+
+def _numbers(layers: Layers) -> list[int]:
+    names = [entry.uri.rsplit("/", 1)[-1] for entry in layers.store.list(join(layers.output, FOLDER))]
+    return [int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit()]
+
+
+def _uri(layers: Layers, number: int) -> str:
+    return join(layers.output, FOLDER, f"{number}.json")
