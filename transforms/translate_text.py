@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -62,7 +62,7 @@ class TranslateAhead(beam.DoFn):
         self._pool = concurrent.futures.ThreadPoolExecutor(self._config.concurrency)
 
     def start_bundle(self) -> None:
-        self._flying: set[concurrent.futures.Future[Transcript]] = set()
+        self._flying: set[concurrent.futures.Future[Translated]] = set()
 
     def process(self, told: Told) -> Iterator[Told]:
         if not isinstance(told, Transcript):
@@ -81,15 +81,23 @@ class TranslateAhead(beam.DoFn):
         self._translator.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _landed(self) -> list[Transcript]:
+    def _landed(self) -> list[Translated]:
         landed = {future for future in self._flying if future.done()}
         self._flying -= landed
         return [future.result() for future in landed]
 
 
+class Translated(NamedTuple):
+    """A transcript with its translation, and how much of that is new."""
+
+    transcript: Transcript
+    committed: bool = False  # False where the layer held all of it
+    asked: int = 0  # cues that the translator was asked for
+
+
 def translate(
     transcript: Transcript, translator: OpenAITranslator, layers: Layers, config: TranslateConfig
-) -> Transcript:
+) -> Translated:
     """The transcript with its translation, which is committed: the translator is asked for what the layer lacks.
 
     A cue that could not be translated is a problem of the transcript, and a later run asks for it again.
@@ -99,8 +107,8 @@ def translate(
     committed = None if config.overwrite else layers.translated(transcript)
     texts, error = committed or ([None] * len(segments), "")
     missing = [number for number, text in enumerate(texts) if text is None]
+    foreign = [number for number in missing if segments[number].language != target]
     if missing:
-        foreign = [number for number in missing if segments[number].language != target]
         found, error = translator.translate([segments[number].text for number in foreign], transcript.language)
         answers = dict(zip(foreign, found, strict=True))
         texts = [
@@ -108,13 +116,14 @@ def translate(
             for number, text in enumerate(texts)
         ]
         layers.commit_translation(transcript, texts, error)
-    return with_texts(transcript, texts, error, target)
+    return Translated(with_texts(transcript, texts, error, target), bool(missing), len(foreign))
 
 
-def _counted(transcript: Transcript) -> Transcript:
+def _counted(translated: Translated) -> Transcript:
     """Counted in the bundle's own thread: Beam's counters do not reach a thread of ours."""
-    Metrics.counter("translate", "media").inc()
-    Metrics.counter("translate", "cues").inc(len(transcript.segments))
+    transcript = translated.transcript
+    Metrics.counter("translate", "media").inc(translated.committed)
+    Metrics.counter("translate", "cues").inc(translated.asked)
     failed = sum(problem.code == "translation_failed" for problem in transcript.problems)
     Metrics.counter("translate", "cues_failed").inc(failed)
     return transcript

@@ -26,32 +26,13 @@ import pytest
 import webvtt
 
 from tests.conftest import ROOT, SAMPLES, TRUTH, write_wav
+from tests.runs import counters, files, letters, transcripts
 from tests.servers import ChatStub, upper
 from transforms.media.ffmpeg import find_ffmpeg
 
 WORD_ERROR = 0.02  # of the demo model on its own sample media
 DONE, DEAD_LETTERS = 0, 3
 COPIES = 14  # of a media: several batches, so that a run can be stopped between two
-
-
-def transcripts(output):
-    """The rows of a run by id, without the figures of time, which differ from run to run."""
-    rows = duckdb.sql(f"select * from '{output}/transcripts/*.parquet'").to_df().to_dict("records")
-    return {row["id"]: {k: str(v) for k, v in row.items() if k not in ("decode_sec", "infer_sec")} for row in rows}
-
-
-def letters(output):
-    return dict(duckdb.sql(f"select id, code from '{output}/dead_letters/*.parquet'").fetchall())
-
-
-def files(output):
-    """What people use of a run, by name."""
-    root = output / "media"
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def counters(output):
-    return json.loads((output / "run.json").read_text())["counters"]
 
 
 @pytest.mark.parametrize("name", TRUTH)
@@ -153,6 +134,7 @@ def test_nothing_that_is_done_is_done_again(cli, small, tmp_path):
     "way",
     [
         ["--batch_size", 1],
+        ["--batch_size", 7, "--num_shards", 3],
         ["--batch_size", 16, "--decode_ahead", 3],
         ["--direct_running_mode=multi_threading", "--direct_num_workers=2"],
         ["--direct_running_mode=multi_processing", "--direct_num_workers=2", "--num_shards", 2],

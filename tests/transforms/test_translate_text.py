@@ -38,7 +38,7 @@ def config_for(stub):
 
 def ask(stub, given, folder):
     config = config_for(stub)
-    return translate(given, OpenAITranslator(config.openai), layers_in(folder), config)
+    return translate(given, OpenAITranslator(config.openai), layers_in(folder), config).transcript
 
 
 def test_what_is_translated_once_is_never_asked_for_again(tmp_path):

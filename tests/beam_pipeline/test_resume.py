@@ -1,0 +1,157 @@
+"""Runs that are killed and go on: what is committed is not done again, and nothing of it can be seen in the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from tests.conftest import SAMPLES
+from tests.runs import counters, files, layer, letters, run, timeless, transcripts
+from tests.servers import ChatStub, upper
+
+DONE, FAILED, DEAD_LETTERS, KILLED = 0, 1, 3, -9
+MEDIA = ("office.mp3", "village.opus")
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    """Two good media and a bad one."""
+    folder = tmp_path_factory.mktemp("media")
+    for name in MEDIA:
+        shutil.copy(SAMPLES / name, folder)
+    (folder / "noise.mp3").write_bytes(bytes(range(256)) * 8)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def translator():
+    with ChatStub(upper) as stub:
+        yield stub
+
+
+@pytest.fixture(scope="module")
+def job(media, translator):
+    """Runs the job on an output: transcribes, translates by an LLM, and has one dead letter."""
+
+    def start(output, *words, **how):
+        flags = ["--input", media, "--output", output, "--model", "demo", "--formats", "json", "srt"]
+        flags += ["--translate_to", "fr", "--openai_base_url", translator.url]
+        return run(*flags, *words, env={"OPENAI_API_KEY": "x"}, **how)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def whole(job, tmp_path_factory):
+    """The output of a run that nobody disturbed, and how it ended."""
+    output = tmp_path_factory.mktemp("whole") / "out"
+    return output, job(output)
+
+
+def work(output):
+    """What the last run on the output decoded, inferred and translated."""
+    names = ("decode.media", "decode.failed", "transcribe.windows", "translate.media")
+    return {name: counters(output).get(name, 0) for name in names}
+
+
+NOTHING = {"decode.media": 0, "decode.failed": 0, "transcribe.windows": 0, "translate.media": 0}
+
+
+def test_stopped_after_each_change_in_turn_it_does_exactly_what_is_missing(job, whole, tmp_path):
+    undisturbed, ended = whole
+    assert ended.code == DEAD_LETTERS, ended.said
+    committed = layer(undisturbed, "asr")
+    assert len(committed) == len(MEDIA)
+    windows = {name: json.loads((undisturbed / "_work/asr" / name).read_text())["windows"] for name in committed}
+    stopped = 0
+    for number in range(1, len(ended.changes) + 1):
+        out = tmp_path / str(number)
+        killed = job(out, stop_after=number)
+        stopped += killed.code == KILLED
+        missing = {name: layer(undisturbed, name) - layer(out, name) for name in ("asr", "translation", "dead")}
+        again = job(out)
+        assert again.code == DEAD_LETTERS, (killed.changes, again.said)
+        assert work(out) == {
+            "decode.media": len(missing["asr"]),
+            "decode.failed": len(missing["dead"]),
+            "transcribe.windows": sum(len(windows[name]) for name in missing["asr"]),
+            "translate.media": len(missing["translation"]),
+        }, killed.changes
+        assert timeless(files(out)) == timeless(files(undisturbed)), killed.changes
+        assert transcripts(out) == transcripts(undisturbed), killed.changes
+        assert letters(out) == letters(undisturbed) == {"noise.mp3": "not_media"}, killed.changes
+        left = {name: layer(out, name) for name in ("asr", "translation", "dead", "saved")}
+        assert left == {name: layer(undisturbed, name) for name in left}, killed.changes
+        shutil.rmtree(out)
+    assert stopped >= len(ended.changes) - 1  # a beat more or less may come in between
+
+
+def published(output):
+    """The bytes of every file that people use, but those that tell of the run itself."""
+    tables = {str(path.relative_to(output)): path.read_bytes() for path in output.glob("*/*.parquet")}
+    return files(output) | tables
+
+
+def test_the_same_layers_give_the_same_bytes(job, whole, tmp_path):
+    undisturbed, _ = whole
+    out = tmp_path / "out"
+    for name in ("asr", "translation", "dead"):
+        shutil.copytree(undisturbed / "_work" / name, out / "_work" / name)
+    assert job(out).code == DEAD_LETTERS
+    assert work(out) == NOTHING
+    assert published(out) == published(undisturbed)
+    assert len(published(out)) == len(MEDIA) * 3 + 3
+
+
+def test_a_new_format_or_language_infers_nothing(job, whole, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(whole[0], out)
+    assert job(out, "--formats", "json", "srt", "vtt").code == DEAD_LETTERS
+    assert work(out) == NOTHING
+    assert len([name for name in files(out) if name.endswith(".vtt")]) == len(MEDIA) * 2
+    assert job(out, "--translate_to", "de").code == DEAD_LETTERS
+    assert work(out) == NOTHING | {"translate.media": len(MEDIA)}
+    assert {name for name in files(out) if ".fr." in name} == set()
+    assert job(out).code == DEAD_LETTERS  # back again: the first translation is still there
+    assert work(out) == NOTHING
+    assert published(out) == published(whole[0])
+
+
+def test_what_is_asked_to_be_done_again_is(job, whole, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(whole[0], out)
+    assert job(out, "--retry_failed").code == DEAD_LETTERS
+    assert work(out) == NOTHING | {"decode.failed": 1}
+    assert job(out, "--overwrite").code == DEAD_LETTERS
+    counted = work(out)
+    assert counted.pop("transcribe.windows") >= len(MEDIA)
+    assert counted == {"decode.media": len(MEDIA), "decode.failed": 1, "translate.media": len(MEDIA)}
+    assert transcripts(out) == transcripts(whole[0])
+
+
+def test_media_that_change_leave_or_come_back(media, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(media, folder)
+    flags = ["--input", folder, "--output", out, "--model", "demo"]
+    assert run(*flags).code == DEAD_LETTERS
+    first = transcripts(out)
+
+    shutil.copy(SAMPLES / "village.opus", folder / "office.mp3")  # another content under the same name
+    shutil.copy(SAMPLES / "village.opus", folder / "noise.mp3")
+    (folder / "village.opus").unlink()
+    assert run(*flags).code == DONE
+    assert work(out)["decode.media"] == 2
+    rows = transcripts(out)
+    assert set(rows) == {"office.mp3", "noise.mp3"}
+    assert {row["transcription"] for row in rows.values()} == {first["village.opus"]["transcription"]}
+
+    assert run(*flags, "--keep_missing").code == DONE
+    assert work(out) == NOTHING
+    assert transcripts(out) == rows | {"village.opus": first["village.opus"]}
+
+    shutil.copy2(media / "village.opus", folder)  # it comes back as it was: the layers still have it
+    assert run(*flags).code == DONE
+    assert work(out) == NOTHING
+    assert set(transcripts(out)) == {"office.mp3", "noise.mp3", "village.opus"}
