@@ -18,6 +18,8 @@ from transforms.models.catalog import describe
 from transforms.models.whisper import WhisperConfig, WhisperHandler
 from transforms.records import MediaChunk, MediaFile, SpeechWindow
 
+pytest_plugins = ["tests.s3", "tests.gcs"]
+
 ROOT = pathlib.Path(__file__).parent.parent
 SAMPLES = ROOT / "examples" / "media"
 TRUTH = json.loads((SAMPLES / "truth.json").read_text())

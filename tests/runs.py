@@ -6,6 +6,7 @@ killed at any change that it makes to its output.
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
@@ -15,10 +16,14 @@ import tempfile
 import threading
 from typing import Any, NamedTuple
 
-import duckdb
+import pyarrow.parquet
+
+from transforms.storage import Store, Stores, join
+from transforms.storage.profiles import read_profiles
 
 CHANGES = ("put", "put_new", "put_file", "delete")
 PRELOADED = ["beam_pipeline.launch", "transforms.models.whisper_model", "transforms.models.openai_translator"]
+Place = str | pathlib.Path
 TIMES = ("decode_sec", "infer_sec")  # differ from run to run
 
 _starts = multiprocessing.get_context("forkserver")
@@ -37,7 +42,7 @@ def run(*words: object, env: dict[str, str] | None = None, stop_after: int = 0, 
     """Run the main job; `stop_after` kills it with SIGKILL behind so many changes of its output."""
     with tempfile.TemporaryDirectory() as folder:
         said, changes = pathlib.Path(folder, "said"), pathlib.Path(folder, "changes")
-        arguments = (list(map(str, words)), env or {}, said, changes, stop_after)
+        arguments = (list(map(str, words)), {**os.environ, **(env or {})}, said, changes, stop_after)
         process = _starts.Process(target=_run, args=arguments)
         process.start()
         process.join(timeout)
@@ -52,8 +57,9 @@ def run(*words: object, env: dict[str, str] | None = None, stop_after: int = 0, 
 def _run(words: list[str], env: dict[str, str], said: pathlib.Path, changes: pathlib.Path, stop_after: int) -> None:
     for number, path in ((1, said), (2, said)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    os.environ.clear()  # the process that this one was forked from has that of its own start
     os.environ.update(env)
-    from beam_pipeline.__main__ import console, main  # noqa: F401
+    from beam_pipeline.__main__ import main
 
     output = words[words.index("--output") + 1]
     _watch(output, changes, stop_after)
@@ -63,8 +69,6 @@ def _run(words: list[str], env: dict[str, str], said: pathlib.Path, changes: pat
 
 def _watch(output: str, changes: pathlib.Path, stop_after: int) -> None:
     """Note every change of the output, and end the process behind the one of this number."""
-    from transforms.storage import Stores
-
     kind: Any = type(Stores().serving(output))
     changing, number = threading.Lock(), 0
     log = changes.open("w")
@@ -89,26 +93,50 @@ def _watch(output: str, changes: pathlib.Path, stop_after: int) -> None:
         setattr(kind, name, watched(name))
 
 
-def counters(output: pathlib.Path) -> dict[str, int]:
+def place(output: Place) -> tuple[Store, str]:
+    """The store of an output and its URI in it; profiles are those of the environment."""
+    store = Stores(read_profiles({}, os.environ)).serving(str(output))
+    return store, store.canonical(str(output))
+
+
+def names(output: Place, below: str) -> set[str]:
+    """The names of the objects below a folder of an output that have content."""
+    store, root = place(output)
+    folder = join(root, below)
+    return {entry.uri.removeprefix(folder + "/") for entry in store.list(folder) if entry.size_bytes}
+
+
+def contents(output: Place, below: str) -> dict[str, bytes]:
+    """The objects below a folder of an output by name."""
+    store, root = place(output)
+    return {name: store.read(join(root, below, name)) for name in names(output, below)}
+
+
+def counters(output: Place) -> dict[str, int]:
     """What the last run counted."""
-    return json.loads((output / "run.json").read_text())["counters"]
+    store, root = place(output)
+    return json.loads(store.read(join(root, "run.json")))["counters"]
 
 
-def transcripts(output: pathlib.Path) -> dict[str, dict[str, str]]:
+def table(output: Place, name: str) -> list[dict[str, Any]]:
+    """The rows of a table of the dataset."""
+    shards = sorted(contents(output, name).items())
+    return [row for _, data in shards for row in pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()]
+
+
+def transcripts(output: Place) -> dict[str, dict[str, Any]]:
     """The rows of the dataset by id, without the figures of time."""
-    rows = duckdb.sql(f"select * from '{output}/transcripts/*.parquet'").to_df().to_dict("records")
-    return {row["id"]: {k: str(v) for k, v in row.items() if k not in TIMES} for row in rows}
+    return {row["id"]: {k: v for k, v in row.items() if k not in TIMES} for row in table(output, "transcripts")}
 
 
-def letters(output: pathlib.Path) -> dict[str, str]:
+def letters(output: Place) -> dict[str, str]:
     """The code of each dead letter by id."""
-    return dict(duckdb.sql(f"select id, code from '{output}/dead_letters/*.parquet'").fetchall())
+    return {row["id"]: row["code"] for row in table(output, "dead_letters")}
 
 
-def files(output: pathlib.Path) -> dict[str, bytes]:
+def files(output: Place) -> dict[str, bytes]:
     """What people use of a run, by name."""
-    root = output / "media"
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return contents(output, "media")
 
 
 def timeless(content: dict[str, bytes]) -> dict[str, Any]:
@@ -119,7 +147,6 @@ def timeless(content: dict[str, bytes]) -> dict[str, Any]:
     }
 
 
-def layer(output: pathlib.Path, name: str) -> set[str]:
-    """The objects of a layer that have content."""
-    root = output / "_work" / name
-    return {str(path.relative_to(root)) for path in root.rglob("*.json") if path.stat().st_size}
+def layer(output: Place, name: str) -> set[str]:
+    """The objects of a layer."""
+    return names(output, f"_work/{name}")

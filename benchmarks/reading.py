@@ -1,0 +1,116 @@
+"""How fast media are read from an object store, against boto3's own get_object on the same server, and by how many
+requests.
+
+    python benchmarks/reading.py
+
+Needs Ceph (see tests/s3.py). A wav of 200 MB is read three times each way, the two in turn, and a video as the job
+decodes it. Results stand in reading.md.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+import time
+from typing import Any
+
+from tests.s3 import S3Server, running_ceph
+from transforms.decode_audio import DecodeConfig, decode
+from transforms.media.ffmpeg import find_ffmpeg
+from transforms.records import MediaChunk, MediaFile
+from transforms.storage import Entry, Store, Stores
+
+MEGABYTES, TIMES = 200, 3
+
+
+def plain(client: Any, bucket: str, key: str) -> int:
+    """Read the object with boto3 alone, as one stream."""
+    body, size = client.get_object(Bucket=bucket, Key=key)["Body"], 0
+    for piece in body.iter_chunks(1 << 20):
+        size += len(piece)
+    return size
+
+
+def ours(store: Store, entry: Entry) -> int:
+    """Read the object as a decoder does: through the address that the store opens for it."""
+    import urllib.request
+
+    size = 0
+    with store.open_media(entry) as source, urllib.request.urlopen(source.url) as answer:
+        while piece := answer.read(1 << 20):
+            size += len(piece)
+    return size
+
+
+def rate(work: Any, *arguments: Any) -> float:
+    """MB a second."""
+    started = time.monotonic()
+    return work(*arguments) / 1e6 / (time.monotonic() - started)
+
+
+def counted(store: Any, entry: Entry) -> dict[str, float]:
+    """Requests and bytes that decoding the media takes."""
+    asked: list[int] = []
+    kind, real = type(store), type(store).read_range
+
+    def read_range(self: Any, uri: str, start: int, size: int, version: str) -> bytes:
+        asked.append(size)
+        return real(self, uri, start, size, version)
+
+    kind.read_range = read_range
+    try:
+        media = MediaFile("m", entry.uri, entry.uri, entry.version, entry.size_bytes)
+        *_, last = decode(MediaChunk(media), DecodeConfig(stores=Stores((store.profile,))))
+    finally:
+        kind.read_range = real
+    assert last.audio is not None
+    return {"requests": len(asked), "share": sum(asked) / entry.size_bytes, "mb": entry.size_bytes / 1e6}
+
+
+def make_media(folder: pathlib.Path) -> None:
+    sound = ["-f", "lavfi", "-i", "anoisesrc=d=300:r=48000:a=0.1"]
+    picture = ["-f", "lavfi", "-i", "nullsrc=s=1280x720:d=120:r=25,geq=random(1)*255:128:128"]
+    make = [find_ffmpeg(), "-v", "error", "-y"]
+    subprocess.run([*make, *sound, "-b:a", "128k", str(folder / "audio.mp3")], check=True)
+    video = ["-t", "120", "-c:v", "mpeg4", "-b:v", "6M", "-c:a", "aac", "-b:a", "96k"]
+    subprocess.run([*make, *picture, *sound, *video, str(folder / "video.mp4")], check=True)
+    subprocess.run([*make, "-i", str(folder / "video.mp4"), "-c", "copy", str(folder / "video.mkv")], check=True)
+
+
+def measure(server: S3Server, folder: pathlib.Path) -> None:
+    os.environ.update(server.environment)
+    bucket, client = server.new_bucket(), server.client()
+    store = Stores((server.profile,)).serving(f"s3://{server.name}@{bucket}")
+    client.put_object(Bucket=bucket, Key="long.wav", Body=os.urandom(MEGABYTES << 20))
+    entry = store.stat(f"s3://{server.name}@{bucket}/long.wav")
+    assert entry is not None
+    rates: dict[str, list[float]] = {"boto3": [], "ours": []}
+    for _ in range(TIMES):
+        rates["boto3"].append(rate(plain, client, bucket, "long.wav"))
+        rates["ours"].append(rate(ours, store, entry))
+    middle = {name: statistics.median(each) for name, each in rates.items()}
+    print(f"boto3 {middle['boto3']:.0f} MB/s, ours {middle['ours']:.0f} MB/s: {middle['ours'] / middle['boto3']:.2f}")
+    for path in sorted(folder.iterdir()):
+        client.upload_file(str(path), bucket, path.name)
+        entry = store.stat(f"s3://{server.name}@{bucket}/{path.name}")
+        assert entry is not None
+        row = counted(store, entry)
+        print(
+            f"{path.name:12} {row['mb']:6.1f} MB  {row['requests']:4.0f} requests  {row['share']:6.1%} of the bytes"
+        )
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        (media := pathlib.Path(name, "media")).mkdir()
+        (home := pathlib.Path(name, "ceph")).mkdir()
+        make_media(media)
+        with running_ceph(home) as server:
+            measure(server, media)
+
+
+if __name__ == "__main__":
+    main()
