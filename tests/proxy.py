@@ -21,6 +21,7 @@ ERRORS = {  # status, S3 code, message
     "503": (503, "SlowDown", "Please reduce your request rate."),
     "expired": (400, "ExpiredToken", "The provided token has expired."),
     "denied": (403, "AccessDenied", "Access Denied"),
+    "unauthorized": (401, "Unauthorized", "Invalid Credentials"),
 }
 FAULTS = (
     *ERRORS,

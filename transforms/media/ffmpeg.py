@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import os
 import re
 import selectors
 import shutil
@@ -24,7 +25,8 @@ from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 LOG_HEAD_BYTES = 64 << 10  # the container's description comes first ...
 LOG_TAIL_BYTES = 4 << 10  # ... and the reason of a failure last
 VIDEO = r": Video: (?!.*\(attached pic\))"  # a cover picture is no video
-CUT_SHORT = "partial file|File ended prematurely"  # ffmpeg says so and exits with 0
+CUT_SHORT = "partial file|(?:File ended|Stream ends) prematurely"  # ffmpeg says so and exits with 0
+RECEIVE_BUFFER = 32 << 10  # bytes; ffmpeg reads through gaps of up to twice that; left to itself, of megabytes
 LAYOUTS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}
 
 _running: set[subprocess.Popen[bytes]] = set()
@@ -75,7 +77,8 @@ class Decoder:
         self._explicit_track = bool(track)
         command = ffmpeg.compile(_stream(url, protocols, track), cmd=find_ffmpeg())
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+        environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment)
         _running.add(self._process)
         self._head = self._tail = b""
         self._log_reader = threading.Thread(target=self._read_log, daemon=True)
@@ -136,7 +139,7 @@ class Decoder:
         log = (self._head + self._tail).decode("utf-8", "replace")
         # What is indented describes the streams. Addresses differ from run to run; letters must not.
         lines = [line for line in re.split(r"[\r\n]+", log) if line and not line.startswith(" ")]
-        return re.sub(r" @ 0x[0-9a-f]+", "", "\n".join(lines[-6:]))
+        return re.sub(r" @ 0x[0-9a-f]+|http://127\.0\.0\.1:\d+/[\w-]+/", "", "\n".join(lines[-6:]))
 
     def _pieces(self) -> Iterator[bytes]:
         assert self._process.stdout is not None
@@ -166,12 +169,18 @@ def _stream(url: str, protocols: str, track: str) -> object:
     The filter pads a track that starts late and fills gaps, so that a sample's place is its time.
     """
     quiet = {"nostdin": None, "hide_banner": None, "nostats": None, "loglevel": "info"}
-    source = ffmpeg.input(url, protocol_whitelist=protocols, threads=1, **quiet)
+    source = ffmpeg.input(url, protocol_whitelist=protocols, threads=1, **_network(url), **quiet)
     number = track or "0"
     # As the input of a filter it is the first track that matches; -map would take all of the language.
     wanted = f"a:{number}" if number.isdigit() else f"a:m:language:{number}"
     even = source[wanted].filter("aresample", **{"async": 1, "first_pts": 0})
     return even.output("pipe:1", format="s16le", acodec="pcm_s16le", ac=1, ar=SAMPLE_RATE_HZ)
+
+
+def _network(url: str) -> dict[str, object]:
+    """What ffmpeg needs to read from `transforms.storage.ranges`: no other server or proxy is ever asked."""
+    server = re.match(r"http://[^/]+", url)
+    return {"http_proxy": server[0], "recv_buffer_size": RECEIVE_BUFFER} if server else {}
 
 
 def parse_log(log: str) -> Source:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import functools
 import http.client
+import json
 import mimetypes
 import os
 import pathlib
@@ -152,10 +153,12 @@ class GcsStore:
             _ask(uri, lambda blob: blob.delete(timeout=TIMEOUT_S, retry=None))
 
     def sweep(self, folder: str) -> None:
-        """Nothing: unfinished uploads are in no listing, cost nothing, and end by themselves after a week."""
+        """Nothing: unfinished uploads are in no listing, and end by themselves after a week."""
 
     def open_media(self, entry: Entry) -> contextlib.AbstractContextManager[MediaSource]:
-        return served(functools.partial(self.read_range, entry.uri, version=entry.version), entry.size_bytes)
+        return served(
+            functools.partial(self.read_range, entry.uri, version=entry.version), entry.size_bytes, entry.uri
+        )
 
 
 class _MetadataRequest(Request):
@@ -301,11 +304,19 @@ def _says(error: Any) -> str:
         return str(error.args[0] if error.args else error)[:SHOWN]
     if not (status := _status(error)):
         return type(error).__name__
-    try:
-        reason = error.response.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError, RuntimeError, requests.RequestException):  # none, or only a part of it
-        reason = http.client.responses.get(status, "")
+    reason = _reason(error.response) or http.client.responses.get(status, "")
     return f"the store answered {status}: {reason[:SHOWN]}"
+
+
+def _reason(answer: Any) -> str:
+    """What the store says of an error: in JSON, or where an object's content was asked for in plain text."""
+    try:
+        text = answer.text.strip()
+    except (RuntimeError, requests.RequestException):  # only a part of it came
+        return ""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(text)["error"]["message"])
+    return "" if text.startswith(("<", "{", "[")) else text
 
 
 _clients: dict[str, Any] = {}  # by the emulator's address, "" is Google's own service

@@ -26,10 +26,11 @@ from transforms.storage import MediaSource, StorageError
 Fetch = Callable[[int, int], bytes]  # (start, size) → exactly those bytes of the version that was listed, or OSError
 
 FIRST_BLOCK = 256 << 10  # bytes; after a seek, when nobody knows yet how much is wanted
-NEAR = 512 << 10  # bytes; a gap of which less than this is skipped is read through
+NEAR = 512 << 10  # bytes; a jump of up to this is no seek: what lies between is fetched with the rest
 LARGEST_BLOCK = 8 << 20  # bytes; waiting for a store's answer costs about as much time as 4 MB of it
 PIECE = 32 << 10  # bytes; handed to the socket at a time
 SEND_BUFFER = 32 << 10  # bytes; what lies in a socket when ffmpeg seeks was fetched for nothing
+SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 UNKNOWN = "reading from the store failed: the log of the worker says why"
 
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def served(fetch: Fetch, size_bytes: int) -> Iterator[MediaSource]:
+def served(fetch: Fetch, size_bytes: int, name: str = "") -> Iterator[MediaSource]:
     """An address that ffmpeg can read the media from, seekably, while the context is open.
 
     Where the store did not give every byte that ffmpeg asked for, the source's `error` says why, and the connection
@@ -51,9 +52,11 @@ def served(fetch: Fetch, size_bytes: int) -> Iterator[MediaSource]:
         fetch: called in threads of its own, one at a time but for those that a seek left behind. It does its own
             retries.
         size_bytes: of the version that fetch reads.
+        name: the media's name or URI. Its suffix stands in the address: ffmpeg knows some formats by that alone.
     """
     server, media = _running_server(), _Media(RangeReader(fetch, size_bytes))
-    path = f"/{secrets.token_urlsafe(32)}/media"
+    suffix = SUFFIX.search(name)
+    path = f"/{secrets.token_urlsafe(32)}/media{suffix[0] if suffix else ''}"
     media.source.url = server.url + path
     server.media[path] = media
     try:
@@ -77,9 +80,9 @@ class RangeReader:
     """Reads an object in blocks that suit how it is read, ahead of the reader while that is sequential.
 
     The block after a seek is small; then they double, and from the second on the next is fetched while one is read.
-    A jump forward of up to NEAR is no seek: asking anew would cost more than reading on. A jump to what is still at
-    hand costs no request. The head of the object is kept for good, since containers with their index at the end jump
-    back to it, and so is the end if it is a small block.
+    A jump of up to NEAR is no seek: asking anew would cost more than reading on, and the reader is some way behind
+    what was sent to it. A jump to what is still at hand costs no request. The head of the object is kept for good,
+    since containers with their index at the end jump back to it, and so is the end if it is a small block.
 
     Memory is at most 3 × LARGEST_BLOCK, whatever the size of the object: what was read longest ago is dropped.
 
@@ -144,7 +147,7 @@ class RangeReader:
 
     def _block_at(self, start: int) -> Block:
         """The block of this byte, asked for if it is not at hand."""
-        if not self._position <= start <= self._position + NEAR:
+        if abs(start - self._position) > NEAR:
             self._run_start = start
         self._position = start
         block = self._held(start)
@@ -156,7 +159,7 @@ class RangeReader:
 
     def _ask_ahead(self, block: Block) -> None:
         """Ask for what follows the block, if reading looks sequential and nothing else is on its way."""
-        sequential = block.start - self._run_start >= FIRST_BLOCK
+        sequential = block.start - self._run_start >= FIRST_BLOCK // 2  # a run may begin some way into a held block
         more = block.end < self.size_bytes and not self._held(block.end)
         if sequential and more and not self._on_their_way:
             self._ask(block.end)
@@ -218,16 +221,17 @@ class _Media:
 
     def begin(self, connection: socket.socket, start: int, end: int) -> Iterator[memoryview]:
         """The bytes to send over this connection, which from now on is the one that reads the media."""
-        self._replace(connection)
-        return self.reader.read(start, end)
+        with self._changing:  # both or neither: the last connection and the last reading belong together
+            self._replace(connection)
+            return self.reader.read(start, end)
 
     def close(self) -> None:
         self.reader.close()
-        self._replace(None)
+        with self._changing:
+            self._replace(None)
 
     def _replace(self, connection: socket.socket | None) -> None:
-        with self._changing:
-            before, self._connection = self._connection, connection
+        before, self._connection = self._connection, connection
         if before is not None:
             with contextlib.suppress(OSError):  # it is closed already; else its handler may be waiting to send
                 before.shutdown(socket.SHUT_RDWR)

@@ -161,7 +161,9 @@ class S3Store:
             pass
 
     def open_media(self, entry: Entry) -> contextlib.AbstractContextManager[MediaSource]:
-        return served(functools.partial(self.read_range, entry.uri, version=entry.version), entry.size_bytes)
+        return served(
+            functools.partial(self.read_range, entry.uri, version=entry.version), entry.size_bytes, entry.uri
+        )
 
     def _place(self, uri: str) -> tuple[str, str]:
         """The bucket and the key."""

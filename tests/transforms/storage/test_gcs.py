@@ -128,10 +128,8 @@ def faulty(gcs_place, gcs_server, monkeypatch) -> Iterator[Faulty]:
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(gcs, "PATIENCE_S", 1.0)
-    monkeypatch.setattr(gcs, "SEND_PATIENCE_S", 1.0)
-    monkeypatch.setattr(gcs, "TIMEOUT_S", 0.5)
-    monkeypatch.setattr(gcs, "SEND_TIMEOUT_S", 0.5)
+    for name in ("PATIENCE_S", "SEND_PATIENCE_S"):
+        monkeypatch.setattr(gcs, name, 0.3)
 
 
 @pytest.fixture
@@ -278,6 +276,8 @@ def test_a_fault_that_stays_ends_soon_and_says_what_to_do(faulty, impatient, bas
 
 @pytest.mark.parametrize("name", ONCE)
 def test_a_store_that_never_answers_does_not_hang(impatient, monkeypatch, tmp_path, name):
+    for limit in ("TIMEOUT_S", "SEND_TIMEOUT_S"):
+        monkeypatch.setattr(gcs, limit, 0.3)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(64)
@@ -348,7 +348,7 @@ def test_what_stays_spoiled_is_an_error(faulty, impatient, base):
 def test_an_error_without_reasons_or_with_a_part_of_them_is_an_error(faulty, impatient, base):
     for body in (b"", b"<html>", b'{"error": "a word"}', b'{"error": {"message": null}}', b"[]"):
         faulty.due += [lambda request, ask, body=body: Answer(400, {}, body)]
-        with pytest.raises(StorageError, match="400"):
+        with pytest.raises(StorageError, match=r"400: (Bad Request|None)"):
             STORE.put(join(base, "a"), b"content")
     faulty.due += [lambda request, ask: Answer(400, {"Content-Length": "9"}, b'{"err')]
     with pytest.raises(FileNotFoundError):  # what was cut short is asked for again
@@ -423,8 +423,12 @@ def test_no_message_holds_the_address_of_an_upload(faulty, impatient, base, tmp_
 
 def test_a_refusal_says_who_may_not_do_what(faulty, base):
     faulty.due += [say(403, "x@y does not have storage.objects.get access")]
-    with pytest.raises(PermissionError, match=r"does not have storage\.objects\.get access: give the account"):
-        STORE.read(join(base, "a"))
+    faulty.due += [
+        lambda request, ask: Answer(403, {}, b"x@y does not have storage.objects.get access")
+    ]  # as it does
+    for _ in range(2):
+        with pytest.raises(PermissionError, match=r"does not have storage\.objects\.get access: give the account"):
+            STORE.read(join(base, "a"))
 
 
 def test_credentials_that_have_ended_are_told_from_a_network_that_fails(faulty, base):
