@@ -160,3 +160,13 @@ def test_media_that_change_leave_or_come_back(media, tmp_path):
     assert run(*flags).code == DONE
     assert work(out) == NOTHING
     assert set(transcripts(out)) == {"office.mp3", "noise.mp3", "village.opus"}
+
+
+def test_the_order_of_the_input_changes_nothing(media, tmp_path):
+    inputs = sorted(media.iterdir())
+    for name, given in (("forth", inputs), ("back", inputs[::-1])):
+        flags = ["--model", "demo", "--formats", "srt", "--batch_size", 7]
+        assert run("--input", *given, "--output", tmp_path / name, *flags).code == DEAD_LETTERS
+    assert transcripts(tmp_path / "forth") == transcripts(tmp_path / "back")
+    assert files(tmp_path / "forth") == files(tmp_path / "back")
+    assert letters(tmp_path / "forth") == letters(tmp_path / "back")
