@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         job = make_job(flags)
         if flags.dry_run:
-            return launch.dry_run(job)
+            return launch.dry_run(job.in_generation(anew=flags.overwrite))
         launch.check(job, launch.is_local(flags))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -52,6 +52,12 @@ class Job:
     def output(self) -> str:
         return self.layers.output
 
+    def in_generation(self, anew: bool) -> Job:
+        """This job as the output has to have it done: going on, or with everything anew."""
+        layers = self.layers.in_generation(anew)
+        kept = self.inputs.kept and layers
+        return dataclasses.replace(self, layers=layers, inputs=dataclasses.replace(self.inputs, kept=kept))
+
 
 def make_job(flags: argparse.Namespace) -> Job:
     """The job that the flags describe.
@@ -59,6 +65,8 @@ def make_job(flags: argparse.Namespace) -> Job:
     Raises:
         ValueError: they contradict each other, or name something that is not there; the message says what to do.
     """
+    if flags.overwrite and flags.keep_missing:
+        raise ValueError("--overwrite starts anew, with nothing that --keep_missing could keep: take one of the two")
     stores = Stores(read_profiles(flags.stores))
     output = _check_places(flags, stores)
     model = describe(flags.model, flags.model_revision)
@@ -68,13 +76,13 @@ def make_job(flags: argparse.Namespace) -> Job:
     decode = _decode(flags, model, ("transcribe", "translate") if by_model else ("transcribe",), stores)
     save = SaveConfig(tuple(dict.fromkeys(flags.formats)), FailureLimit(flags.max_failures))
     handler = _handler(flags, model)
-    translate = TranslateConfig(_openai(flags), flags.translate_concurrency, flags.overwrite)
+    translate = TranslateConfig(_openai(flags), flags.translate_concurrency)
     layers = _layers(flags, output, model, decode, save, translate)
     return Job(
         inputs=Inputs(tuple(flags.input), stores, layers if flags.keep_missing else None),
         model=model,
         layers=layers,
-        plan=PlanConfig(flags.overwrite, flags.retry_failed),
+        plan=PlanConfig(flags.retry_failed),
         decode=decode,
         handler=handler,
         provenance=Provenance(flags.engine, model.name, flags.translate_to if by_model else ""),
@@ -96,6 +104,10 @@ def _check_places(flags: argparse.Namespace, stores: Stores) -> str:
 
 def _check_translation(flags: argparse.Namespace) -> None:
     """Settle who translates, and refuse what cannot work."""
+    if re.search("[@?]", flags.openai_base_url):
+        raise ValueError(
+            f"--openai_base_url must hold no password and no query; put the key into {openai_translator.KEY_VARIABLE}"
+        )
     if flags.translator == "none" and flags.translate_to:
         raise ValueError(f"--translate_to {flags.translate_to} needs a translator: leave out --translator none")
     if flags.translator is None:
@@ -113,10 +125,6 @@ def _check_translation(flags: argparse.Namespace) -> None:
         )
     if flags.translator == "whisper" and re.search(r"turbo|distil|\.en$", flags.model):
         log.warning("%s was not trained to translate: what it gives as a translation may be none", flags.model)
-    if flags.openai_base_url and "@" in flags.openai_base_url:
-        raise ValueError(
-            f"--openai_base_url must hold no password; put the key into {openai_translator.KEY_VARIABLE}"
-        )
     if flags.translator == "openai" and not os.environ.get(openai_translator.KEY_VARIABLE):
         raise ValueError(
             f"--translator openai needs the environment variable {openai_translator.KEY_VARIABLE}; "

@@ -10,6 +10,7 @@ import importlib.metadata
 import itertools
 import json
 import logging
+import math
 import os
 import platform
 import re
@@ -46,8 +47,6 @@ KNOWN_ERRORS = (  # their message is enough
     "TooManyFailuresError",
 )  # fmt: skip
 
-SECRET = re.compile(r"(--\w*(?:secret|token|password|key)\w*)=.*", re.IGNORECASE)  # Beam has flags for some
-
 log = logging.getLogger("beam_pipeline")
 
 
@@ -78,7 +77,7 @@ def is_local(flags: argparse.Namespace) -> bool:
 def dry_run(job: Job) -> int:
     """Print what a run would do with each media, one line each, and the totals."""
     counts: dict[str, int] = {}
-    inventory = job.layers.inventory()
+    inventory = job.layers.list_now()
     for found in named(_listed(job)):
         chunk = plan(found, job.layers, inventory, job.plan)
         todo = "done before" if chunk.saved else "write files" if chunk.transcribed else "transcribe"
@@ -94,32 +93,43 @@ def run(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[
     """Run the job to its end and return the exit code. `words` are the command line, to be told to the user again."""
     try:
         owner = claim(job.layers)
-        if owner.found_dead:
-            job.layers.store.sweep(job.output)
-        job.layers.forget_plans()
-        record = _start_record(job, flags, beam_flags, words)
     except OSError as error:
         print(f"error: --output {job.output} cannot be written: {error}", file=sys.stderr)
         return USAGE
     except OccupiedError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
-    if job.model.is_demo:
-        log.warning(DEMO_NOTICE)
-    log.info("output %s", job.output)
     _stop_on_signals()
-    code, result = FAILED, None
+    with Progress() as progress, Alive(owner, lambda: progress.counts):
+        return _run_owned(job, flags, beam_flags, words, progress, owner.found_dead)
+
+
+def _run_owned(
+    job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[str], progress: Progress, sweep: bool
+) -> int:
+    """Run the job on an output that is ours, and leave behind how it ended."""
+    record, result = None, None
     try:
-        with Progress() as progress, Alive(owner, lambda: progress.counts):
-            result = _run_graph(job, flags, beam_flags, progress)
-            code = _finish(job)
-            _end_record(job, record, code, result)
+        if sweep:
+            job.layers.store.sweep(job.output)
+        job = job.in_generation(anew=flags.overwrite)
+        record = _start_record(job, flags, beam_flags, words)
+        job.layers.forget_plans()
+        job.layers.commit_generation(finished=False)
+        if job.model.is_demo:
+            log.warning(DEMO_NOTICE)
+        log.info("output %s", job.output)
+        result = _run_graph(job, flags, beam_flags, progress)
+        code = _finish(job)
+        job.layers.commit_generation(finished=True)
+        _end_record(job, record, code, result)
     except Exception as error:
         log.debug("the run failed", exc_info=error)
         log.error("the run failed: %s", cause(error))
         with contextlib.suppress(OSError, OccupiedError):
             check_owner(job.layers)
-            _end_record(job, record, FAILED, result)
+            if record is not None:
+                _end_record(job, record, FAILED, result)
         return FAILED
     return code
 
@@ -174,12 +184,12 @@ def _finish(job: Job) -> int:
 
 def _start_record(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> dict[str, Any]:
     """Write run.json: all that is needed to run this again."""
-    fingerprints = ("asr", "saved", "translation", "translation_language")
+    fingerprints = ("asr", "saved", "translation", "translation_language", "generation")
     record = {
         "run": job.layers.run,
-        "command": [re.sub(SECRET, r"\1=hidden", word) for word in words],
-        "options": {name: value for name, value in sorted(vars(flags).items()) if name != "config"},
-        "beam_options": [re.sub(SECRET, r"\1=hidden", word) for word in beam_flags],
+        "command": words,
+        "options": {name: _finite(value) for name, value in sorted(vars(flags).items()) if name != "config"},
+        "beam_options": beam_flags,
         "layers": {name: getattr(job.layers, name) for name in fingerprints},
         "model": job.model._asdict(),
         "versions": _versions(),
@@ -209,6 +219,10 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue  # run from a checkout that was not installed
     return found
+
+
+def _finite(value: Any) -> Any:
+    return None if value == math.inf else value  # JSON knows no infinity
 
 
 def _now() -> str:

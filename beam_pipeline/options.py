@@ -6,6 +6,7 @@ import argparse
 import difflib
 import math
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -195,8 +196,13 @@ def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[s
 
 
 def refuse_unknown(made: Parser, rest: Sequence[str]) -> None:
-    """Exit with 2 on anything that Beam would silently drop."""
+    """Exit with 2 on anything that Beam would silently drop, and on flags of Beam's that take a secret."""
     beam = beam_parser()
+    for word in rest:
+        if re.match(r"--\w*(secret|token|password|access_key|connection_string)", word):
+            made.error(
+                f"{word.partition('=')[0]} would show a secret to everybody on this machine: see docs/stores.md"
+            )
     _, unknown = beam.parse_known_args(list(rest))
     if not unknown:
         return

@@ -16,8 +16,10 @@ import sys
 import tempfile
 import time
 
+from transforms.collect_media import list_input
 from transforms.decode_audio import DecodeConfig, decode
 from transforms.records import MediaChunk, MediaFile
+from transforms.storage import Stores
 
 SAMPLES = pathlib.Path(__file__).parent.parent / "examples" / "media"
 
@@ -38,7 +40,9 @@ def main_job(output: pathlib.Path) -> dict[str, float]:
 def decoding() -> dict[str, float]:
     """Figures of ffmpeg, voice activity detection and cutting on the longest sample, in this process."""
     path = SAMPLES / "five minutes.opus"
-    chunk = MediaChunk(MediaFile("m", path.name, str(path), "v", path.stat().st_size))
+    [listed] = list_input(str(path), Stores())
+    assert isinstance(listed, MediaFile)
+    chunk = MediaChunk(listed)
     list(decode(chunk, DecodeConfig()))  # loads the model
     started = time.monotonic()
     *_, last = decode(chunk, DecodeConfig())

@@ -3,8 +3,8 @@ requests.
 
     python benchmarks/reading.py
 
-Needs Ceph (see tests/s3.py). A wav of 200 MB is read three times each way, the two in turn, and a video as the job
-decodes it. Results stand in reading.md.
+Needs Ceph (see tests/s3.py). 200 MB are read three times each way, the two in turn; three media are read as the job
+decodes them; and one whole job's requests are counted by a proxy. Results stand in reading.md.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from typing import Any
 
+from tests.proxy import FaultProxy
 from tests.s3 import S3Server, running_ceph
 from transforms.decode_audio import DecodeConfig, decode
 from transforms.media.ffmpeg import find_ffmpeg
 from transforms.records import MediaChunk, MediaFile
 from transforms.storage import Entry, Store, Stores
 
-MEGABYTES, TIMES = 200, 3
+MEGABYTES, TIMES, JOB_MEDIA = 200, 3, 40
+SAMPLE = pathlib.Path(__file__).parent.parent / "examples" / "media" / "village.opus"
 
 
 def plain(client: Any, bucket: str, key: str) -> int:
@@ -68,6 +71,23 @@ def counted(store: Any, entry: Entry) -> dict[str, float]:
         kind.read_range = real
     assert last.audio is not None
     return {"requests": len(asked), "share": sum(asked) / entry.size_bytes, "mb": entry.size_bytes / 1e6}
+
+
+def requests_of_a_job(server: S3Server, media: int) -> dict[str, float]:
+    """The requests of a whole run for each of its media, input and output in the store, by method."""
+    client, bucket = server.client(), server.new_bucket()
+    for number in range(media):
+        client.upload_file(str(SAMPLE), bucket, f"in/{number}.opus")
+    base = f"s3://{server.name}@{bucket}"
+    words = ["--input", f"{base}/in", "--output", f"{base}/out", "--model", "demo"]
+    with FaultProxy(server.endpoint) as proxy:
+        environment = {**os.environ, **server.environment, server.profile.variable("ENDPOINT"): proxy.url}
+        subprocess.run([sys.executable, "-m", "beam_pipeline", *words], env=environment, check=True)
+        methods = {method for method, _ in proxy.asked}
+        return {
+            method: sum(count for (other, _), count in proxy.asked.items() if other == method) / media
+            for method in sorted(methods)
+        }
 
 
 def make_media(folder: pathlib.Path) -> None:

@@ -17,6 +17,8 @@ from transforms.media.windows import WindowConfig
 from transforms.models.catalog import describe
 from transforms.models.whisper import WhisperConfig, WhisperHandler
 from transforms.records import MediaChunk, MediaFile, SpeechWindow
+from transforms.storage import Entry
+from transforms.storage.local import LocalStore
 
 pytest_plugins = ["tests.s3", "tests.gcs"]
 
@@ -27,8 +29,9 @@ TRUTH = json.loads((SAMPLES / "truth.json").read_text())
 
 def media_of(path: pathlib.Path, **fields: object) -> MediaFile:
     """The record of a local file, as CollectMedia would list it."""
-    size = path.stat().st_size if path.exists() else 0
-    return MediaFile(path.name, path.name, str(path), "v1", size, name=path.stem)._replace(**fields)
+    found = LocalStore().stat(str(path)) or Entry(str(path), 0, "v1")
+    media = MediaFile(path.name, path.name, str(path), found.version, found.size_bytes, name=path.stem)
+    return media._replace(**fields)
 
 
 def write_wav(path: pathlib.Path, samples: np.ndarray, rate_hz: int = 16_000) -> pathlib.Path:

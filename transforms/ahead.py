@@ -1,11 +1,11 @@
-"""Requests side by side: a store answers many small ones at once far sooner than one after the other."""
+"""Work side by side: a store, or a server, answers many requests at once far sooner than one after the other."""
 
 from __future__ import annotations
 
 import collections
 import concurrent.futures
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -30,3 +30,38 @@ def ahead(work: Callable[[In], Out], items: Iterable[In], threads: int = REQUEST
                 yield flying.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+class InFlight(Generic[Out]):
+    """Work of a bundle in threads of its own; what is done is taken back in the bundle's thread, in any order.
+
+    Beam's counters do not reach a thread of ours, so results are counted where they are taken.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pool = concurrent.futures.ThreadPoolExecutor(threads)
+        self._most = 2 * threads
+        self._flying: set[concurrent.futures.Future[Out]] = set()
+
+    def begin(self, work: Callable[..., Out], *arguments: Any) -> None:
+        self._flying.add(self._pool.submit(work, *arguments))
+
+    def landed(self) -> list[Out]:
+        """What is done by now; waits where too much is under way. Raises what a work raised."""
+        if len(self._flying) >= self._most:
+            concurrent.futures.wait(self._flying, return_when=concurrent.futures.FIRST_COMPLETED)
+        landed = {future for future in self._flying if future.done()}
+        self._flying -= landed
+        return [future.result() for future in landed]
+
+    def rest(self) -> Iterator[Out]:
+        """Everything that is still under way, as it is done."""
+        for future in concurrent.futures.as_completed(self._flying):
+            yield future.result()
+
+    def forget(self) -> None:
+        """Begin a new bundle: what a failed one left behind counts no more."""
+        self._flying = set()
+
+    def stop(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -22,8 +22,8 @@ CODES = {
     "missing": "There is no file at this path. Check the spelling; a relative path counts from where you run.",
     "no_match": "The pattern matches no file, or the folder holds no media. Quote the pattern for the shell.",
     "bad_manifest": "The manifest, or a row of it, cannot be read. Give it a column named `path`.",
-    "unreadable": "The file cannot be opened. Give the user that runs the pipeline the right to read it.",
-    "store_failed": "The store did not give the whole file, though it was asked again. See `detail`; retry later.",
+    "unreadable": "The file cannot be opened. Give this user the right to read it, and add `--retry_failed`.",
+    "store_failed": "The store did not give the whole file, though asked again. Later, add `--retry_failed`.",
     "changed": "The file was changed while it was read. Add `--retry_failed` when it is complete.",
     "empty_file": "The file has no bytes. Fetch it again.",
     "not_media": "ffmpeg finds no audio or video in the file. Play it; if it does not play, fetch it again.",
@@ -33,9 +33,9 @@ CODES = {
     "too_long": "The audio is longer than `--max_media_hours`. Raise it if that is meant; add `--retry_failed`.",
     "decoder_timeout": "The decoder gave no audio for `--decode_timeout_s`. Raise it, and add `--retry_failed`.",
     "decode_failed": "ffmpeg failed. `detail` holds its last words; play the file to see whether it is damaged.",
-    "engine_failed": "The model failed on every window of the media. `detail` holds its error.",
-    "cannot_save": "Its files cannot be written under its name. Give it another `id` in a manifest.",
-    "incomplete": "Not every window of the media came back from the model. Run again; report it if it stays.",
+    "engine_failed": "The model failed on every window: see `detail`. Put it right, and add `--retry_failed`.",
+    "cannot_save": "Its files cannot have its name. Give it another `id` in a manifest, and add `--retry_failed`.",
+    "incomplete": "Not every window came back from the model. Add `--retry_failed`; report it if it stays.",
     "layer_lost": "What was committed of this media cannot be read any more. Add `--retry_failed`: it is done again.",
     "unexpected": "An error that this software did not foresee. `detail` holds it: please report it.",
 }
@@ -90,9 +90,13 @@ def dead_letter(step: str, media: MediaFile, error: Exception) -> DeadLetter:
     return DeadLetter(media, step, error.code, CODES[error.code], error.detail, error.code in RETRYABLE)
 
 
-def attempt(step: str, media: MediaFile, work: Callable[[], T]) -> T | DeadLetter:
-    """The result of the work, or the dead letter of the media when it raises."""
+def attempt(
+    step: str, media: MediaFile, work: Callable[[], T], fatal: type[Exception] | tuple[()] = ()
+) -> T | DeadLetter:
+    """The result of the work, or the dead letter of the media when it raises anything that does not end the run."""
     try:
         return work()
+    except fatal:
+        raise
     except Exception as error:  # noqa: BLE001 - one bad media must not cost the others
         return dead_letter(step, media, error)

@@ -222,10 +222,15 @@ def _opened(media: MediaFile, stores: Stores) -> Iterator[MediaSource]:
 
 
 def _check_whole(source: MediaSource) -> None:
-    """Raise MediaError where the store did not give every byte: what was decoded then passes for no media."""
-    if source.error is not None:
-        code = "changed" if isinstance(source.error, ChangedError) else "store_failed"
-        raise MediaError(code, str(source.error))
+    """Raise MediaError where the store did not give every byte of that version: what was decoded is no media."""
+    try:
+        source.check()
+        if source.error is not None:
+            raise source.error
+    except ChangedError as error:
+        raise MediaError("changed", str(error)) from error
+    except OSError as error:
+        raise MediaError("store_failed", str(error)) from error
 
 
 def _cut(

@@ -5,11 +5,12 @@
     _work/dead/<fingerprint>/<source>.json                      why a media could not be done
     _work/saved/<hash of the name>/<state>.json                 which files lie under a name, and whose they are
     _work/runs/<run>/<hash>.json                                what the last run was to do
+    _work/generation.json                                       how often everything was started anew
 
-A fingerprint covers the options that are meant to change the layer and nothing else; a source is a media in one
-version. So the name alone of an object says what it holds, and a listing is enough to plan. Files that people use
-have one place whatever the options; what is noted of them is kept by their name, and the state covers all that they
-were made from.
+A fingerprint covers the options that are meant to change the layer and nothing else, and behind a dash the number of
+times that everything was started anew; a source is a media in one version. So the name alone of an object says what
+it holds, and a listing is enough to plan. Files that people use have one place whatever the options; what is noted of
+them is kept by their name, and the state covers all that they were made from.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from transforms.storage import Store, Stores, join
 
 FORMAT = 2  # of the objects below: a new one makes every earlier object count as missing
 UNFINISHED = "unfinished"  # the state of files that are being written
+GENERATION = "_work/generation.json"
 
 
 def fingerprint(settings: dict[str, Any]) -> str:
@@ -79,6 +81,7 @@ class Layers:
     translation_language: str = ""
     stores: Stores = dataclasses.field(default_factory=Stores)
     run: str = ""  # whose work this is
+    generation: int = 0  # how often everything was started anew: the layers of other generations count as missing
 
     @property
     def store(self) -> Store:
@@ -95,8 +98,19 @@ class Layers:
         for name in self._names("_work/saved"):
             key, _, state = name.partition("/")
             saved[key] = (*saved.get(key, ()), state)
-        chunks = frozenset(self._names(f"_work/asr/{self.asr}"))
-        return Inventory(chunks, frozenset(self._names(f"_work/dead/{self.asr}")), saved)
+        chunks = frozenset(self._names(f"_work/asr/{self._now(self.asr)}"))
+        return Inventory(chunks, frozenset(self._names(f"_work/dead/{self._now(self.asr)}")), saved)
+
+    def in_generation(self, anew: bool) -> Layers:
+        """These layers as the output has them; `anew` opens another generation, or goes on with one that is open."""
+        record = self._get(join(self.output, GENERATION)) or {"number": 0, "finished": True}
+        number = record["number"] + (anew and record["finished"])
+        return dataclasses.replace(self, generation=number)
+
+    def commit_generation(self, finished: bool) -> None:
+        """Note that this generation counts from now on, and whether a run has come to its end in it."""
+        if self.generation:
+            self._put(join(self.output, GENERATION), {"number": self.generation, "finished": finished})
 
     def _names(self, layer: str) -> Iterator[str]:
         """The names of a layer's objects, below it and without their suffix."""
@@ -148,7 +162,7 @@ class Layers:
 
     def state(self, media: MediaFile, complete: bool = True) -> str:
         """The name of what is noted of a media's files: by all that they were made from, and if a part is missing."""
-        digest = _digest(source_id(media), media.id, self.saved)[:16]
+        digest = _digest(source_id(media), media.id, self._now(self.saved))[:16]
         return digest if complete else f"{digest}-again"
 
     def saved_files(self, name: str, state: str) -> tuple[str, list[str]]:
@@ -176,8 +190,8 @@ class Layers:
         """Everything that this run is to do, each media once."""
         known: set[str] = set()
         parts = self.store.list(join(self.output, "_work/runs", self.run))
-        for part in ahead(lambda entry: json.loads(self.store.read(entry.uri)), parts):
-            for row in itertools.starmap(PlannedMedia, part):
+        for part in ahead(lambda entry: self._read(entry.uri), parts):
+            for row in itertools.starmap(PlannedMedia, part or []):
                 if row.source not in known:
                     known.add(row.source)
                     yield row
@@ -190,7 +204,7 @@ class Layers:
                 self.store.delete(entry.uri)
 
     def commit_dead(self, letter: DeadLetter) -> None:
-        self._put(self._dead(letter.media), to_plain(letter))
+        self._put(self._dead(source_id(letter.media)), to_plain(letter))
 
     def dead(self, media: MediaFile) -> DeadLetter | None:
         letter = self.dead_of(source_id(media))
@@ -198,34 +212,42 @@ class Layers:
 
     def dead_of(self, source: str) -> DeadLetter | None:
         """Like `dead`, of a media as the layers name it."""
-        content = self._get(join(self.output, "_work/dead", self.asr, f"{source}.json"))
+        content = self._get(self._dead(source))
         return None if content is None else DeadLetter(**{**content, "media": MediaFile(**content["media"])})
 
     def forget_dead(self, media: MediaFile) -> None:
-        self.store.delete(self._dead(media))
+        self.store.delete(self._dead(source_id(media)))
+
+    def _now(self, fingerprint: str) -> str:
+        """The fingerprint in this generation."""
+        return f"{fingerprint}-{self.generation}" if self.generation else fingerprint
 
     def _chunk(self, chunk: MediaChunk) -> str:
-        return join(self.output, "_work/asr", self.asr, f"{chunk_key(chunk)}.json")
+        return join(self.output, "_work/asr", self._now(self.asr), f"{chunk_key(chunk)}.json")
 
     def _translation(self, media: MediaFile) -> str:
         folder = join(self.output, "_work/translation", self.translation_language)
-        return join(folder, self.translation, f"{source_id(media)}.json")
+        return join(folder, self._now(self.translation), f"{source_id(media)}.json")
 
     def _saved(self, key: str, state: str) -> str:
         return join(self.output, "_work/saved", key, f"{state}.json")
 
-    def _dead(self, media: MediaFile) -> str:
-        return join(self.output, "_work/dead", self.asr, f"{source_id(media)}.json")
+    def _dead(self, source: str) -> str:
+        return join(self.output, "_work/dead", self._now(self.asr), f"{source}.json")
 
     def _put(self, uri: str, content: dict[str, Any]) -> None:
         self.store.put(uri, json_bytes(content))
 
     def _get(self, uri: str) -> dict[str, Any] | None:
+        content = self._read(uri)
+        return content if isinstance(content, dict) else None
+
+    def _read(self, uri: str) -> Any:
+        """The content of an object, or None where there is none."""
         try:
-            content = json.loads(self.store.read(uri))
+            return json.loads(self.store.read(uri))
         except (FileNotFoundError, ValueError):  # a power cut may leave a name without its content
             return None
-        return content if isinstance(content, dict) else None
 
 
 @functools.lru_cache(maxsize=2)

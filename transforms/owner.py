@@ -67,6 +67,7 @@ def claim(layers: Layers, lease_s: float = LEASE_S) -> Owner:
         mine = {"run": layers.run, **_process(), "started": time.time(), "beat": 0, "ended": False}
         mine["seen"] = mine["started"]
         if layers.store.put_new(_uri(layers, number + 1), json_bytes(mine)):
+            check_owner(layers)  # who was asleep for long may have put a number that was deleted since
             for older in _numbers(layers):
                 if older <= number:
                     layers.store.delete(_uri(layers, older))
@@ -112,30 +113,39 @@ def _who(record: dict[str, Any]) -> str:
 
 
 def _process() -> dict[str, Any]:
-    return {"host": platform.node(), "boot": _boot(), "pid": os.getpid(), "born": _born(os.getpid())}
+    return {"host": platform.node(), "machine": _machine(), "pid": os.getpid(), "born": _born(os.getpid())}
 
 
 def is_gone(record: dict[str, Any]) -> bool:
     """Whether the owner was a process of this machine that does not exist any more."""
-    if record["host"] != platform.node() or not _boot() or record["boot"] != _boot():
+    if record["host"] != platform.node() or not _machine() or record["machine"] != _machine():
         return False
-    return _born(record["pid"]) != record["born"]
+    born = _born(record["pid"])
+    return born is not None and born != record["born"]
 
 
-def _boot() -> str:
-    """What this start of the machine is called; "" where the system does not say."""
+def _machine() -> str:
+    """This start of the machine, and the container's own numbering of processes; "" where the system does not say."""
     try:
-        return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {pathlib.Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
 
 
-def _born(pid: int) -> str:
-    """When the process began, so that another one of the same number is not taken for it; "" where there is none."""
+def _born(pid: int) -> str | None:
+    """When the process began, so that another one of the same number is not taken for it.
+
+    "" where there is none, None where the system shows nothing of the processes of others.
+    """
+    if not pathlib.Path("/proc/1").exists():
+        return None
     try:
         state, *fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+    except FileNotFoundError:
         return ""
+    except OSError:
+        return None
     return "" if state == "Z" else fields[18]  # proc(5): field 22 is the start time; Z was killed and not yet reaped
 
 

@@ -22,8 +22,7 @@ PLAN_ROWS = 10_000  # in one object of the plan: about a megabyte
 class PlanConfig:
     """What of the earlier work counts."""
 
-    overwrite: bool = False  # nothing does
-    retry_failed: bool = False  # everything but dead letters does
+    retry_failed: bool = False  # dead letters do not
 
 
 @dataclasses.dataclass
@@ -57,8 +56,8 @@ class Plan(beam.DoFn):
 
     def process(self, found: MediaFile | DeadLetter) -> list[MediaChunk]:
         chunk = plan(found, self._layers, self._inventory, self._config)
-        if not chunk.settled:
-            forget_outcome(chunk.media, self._layers, self._inventory)
+        if not chunk.dead and chunk.failure is None and source_id(chunk.media) in self._inventory.dead:
+            self._layers.forget_dead(chunk.media)  # until it is tried again it is neither done nor dead
         self._rows.append(planned(chunk, self._layers))
         if len(self._rows) >= PLAN_ROWS:
             self._keep()
@@ -83,23 +82,11 @@ def plan(found: MediaFile | DeadLetter, layers: Layers, inventory: Inventory, co
     if isinstance(found, DeadLetter):
         return MediaChunk(found.media, failure=found)
     chunk = MediaChunk(found)
-    if config.overwrite and not found.kept:
-        return chunk
     if not config.retry_failed and source_id(found) in inventory.dead:
         return chunk._replace(dead=True)
     if chunk_key(chunk) not in inventory.chunks:
         return chunk
     return chunk._replace(transcribed=True, saved=inventory.saved.get(name_key(found.name)) == (layers.state(found),))
-
-
-def forget_outcome(media: MediaFile, layers: Layers, inventory: Inventory) -> None:
-    """Take back what an earlier run said of a media that is done anew: until then it is neither done nor dead."""
-    if source_id(media) in inventory.dead:
-        layers.forget_dead(media)
-    own = {layers.state(media), layers.state(media, complete=False)}
-    for state in own.intersection(inventory.saved.get(name_key(media.name), ())):
-        layers.begin_saving(media, layers.saved_files(media.name, state)[1])
-        layers.forget_saved(media.name, state)
 
 
 def planned(chunk: MediaChunk, layers: Layers) -> PlannedMedia:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import dataclasses
 import errno
 from collections.abc import Iterator
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindows
 
+from transforms.ahead import InFlight
 from transforms.dataset_schema import SCHEMA_VERSION, transcript_row
 from transforms.dead_letters import FailureLimit, MediaError, dead_letter
 from transforms.layers import UNFINISHED, Inventory, Layers, json_bytes, name_key, source_id
@@ -23,6 +26,7 @@ from transforms.storage import join
 
 FORMATS = ("json", "srt", "vtt", "txt")
 FOLDER = "media"
+SAVERS = 8  # media saved at once: each is a handful of requests to a store
 UNWRITABLE = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL}  # a name cannot be
 
 Told = Transcript | DeadLetter | MediaOutcome
@@ -56,7 +60,7 @@ class SaveMedia(beam.PTransform):
 
 
 class Save(beam.DoFn):
-    """Saves media one by one and tells the display of each."""
+    """Saves several media at once, so that the model does not wait for a store, and tells the display of each."""
 
     def __init__(self, layers: Layers, config: SaveConfig, progress: str) -> None:
         self._layers, self._config, self._progress = layers, config, progress
@@ -65,25 +69,41 @@ class Save(beam.DoFn):
         self._ticker = Ticker(self._progress)
         self._earlier = self._layers.inventory()
         self._tried = self._failed = 0
+        self._saving: InFlight[MediaOutcome] = InFlight(SAVERS)
 
-    def process(self, told: Told) -> list[MediaOutcome]:
-        outcome = save(told, self._layers, self._config, self._earlier)
+    def start_bundle(self) -> None:
+        self._saving.forget()
+
+    def process(self, told: Told) -> Iterator[MediaOutcome]:
+        if isinstance(told, MediaOutcome):
+            yield self._counted(told)
+            return
+        self._saving.begin(save, told, self._layers, self._config, self._earlier)
+        yield from map(self._counted, self._saving.landed())
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for outcome in self._saving.rest():
+            yield GlobalWindows.windowed_value(self._counted(outcome))
+
+    def teardown(self) -> None:
+        self._saving.stop()
+
+    def _counted(self, outcome: MediaOutcome) -> MediaOutcome:
         Metrics.counter("save", "failed" if outcome.failed else "media").inc()
         self._ticker.tick(done=1, failed=int(outcome.failed), audio_s=outcome.audio_s if outcome.fresh else 0)
         if outcome.fresh:
             self._tried, self._failed = self._tried + 1, self._failed + outcome.failed
             self._config.limit.check(self._failed, self._tried)
-        return [outcome]
+        return outcome
 
 
-def save(told: Told, layers: Layers, config: SaveConfig, earlier: Inventory) -> MediaOutcome:
+def save(told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earlier: Inventory) -> MediaOutcome:
     """Keep the outcome of one media. `earlier` is what lay there before the run, so that nothing is asked twice."""
-    if isinstance(told, MediaOutcome):
-        return told
     if isinstance(told, DeadLetter):
         fresh = source_id(told.media) not in earlier.dead or layers.dead(told.media) != told
         if fresh:
             layers.commit_dead(told)
+        _remove(told.media, told.media.name, layers, earlier)  # of another version, or made with other options
         return MediaOutcome(told.media, failed=True, fresh=fresh)
     try:
         _write(told, dict(render(told, config.formats)), layers, earlier)
@@ -124,12 +144,17 @@ def _leave_other_name(media: MediaFile, layers: Layers, earlier: Inventory) -> N
     """
     tail = f"~{media.media_id[:8]}"
     other = media.name.removesuffix(tail) if media.name.endswith(tail) else media.name + tail
-    for state in earlier.saved.get(name_key(other), ()):
-        whose, files = layers.saved_files(other, state)
+    _remove(media, other, layers, earlier)
+
+
+def _remove(media: MediaFile, name: str, layers: Layers, earlier: Inventory) -> None:
+    """Delete the files that lie under the name, if they are the media's own, and what is noted of them."""
+    for state in earlier.saved.get(name_key(name), ()):
+        whose, files = layers.saved_files(name, state)
         if whose == media.media_id:
             for file in files:
                 layers.store.delete(join(layers.output, file))
-            layers.forget_saved(other, state)
+            layers.forget_saved(name, state)
 
 
 def render(transcript: Transcript, formats: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:

@@ -151,9 +151,8 @@ def commit(joined: Joined, layers: Layers, provenance: Provenance) -> Iterator[T
         if joined.saved or joined.dead:
             yield MediaOutcome(joined.media, failed=joined.dead, fresh=False)
         else:
-            yield attempt(
-                "TranscribeSpeech", joined.media, functools.partial(read_transcript, joined, layers, provenance)
-            )
+            read = functools.partial(read_transcript, joined, layers, provenance)
+            yield attempt("TranscribeSpeech", joined.media, read, fatal=OSError)
     else:
         layers.commit_chunk(joined)
         yield assemble([joined], provenance)

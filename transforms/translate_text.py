@@ -6,7 +6,6 @@ committed to the translation layer; transcripts leave in the order in which they
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
+from transforms.ahead import InFlight
 from transforms.layers import Layers
 from transforms.models.openai_translator import OpenAIConfig, OpenAITranslator
 from transforms.records import DeadLetter, MediaOutcome, Transcript
@@ -29,7 +29,6 @@ class TranslateConfig:
 
     openai: OpenAIConfig | None = None
     concurrency: int = 8  # media at once
-    overwrite: bool = False  # earlier translations do not count
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
@@ -59,32 +58,25 @@ class TranslateAhead(beam.DoFn):
 
     def setup(self) -> None:
         self._translator = OpenAITranslator(self._openai)
-        self._pool = concurrent.futures.ThreadPoolExecutor(self._config.concurrency)
+        self._translating: InFlight[Translated] = InFlight(self._config.concurrency)
 
     def start_bundle(self) -> None:
-        self._flying: set[concurrent.futures.Future[Translated]] = set()
+        self._translating.forget()
 
     def process(self, told: Told) -> Iterator[Told]:
         if not isinstance(told, Transcript):
             yield told
             return
-        self._flying.add(self._pool.submit(translate, told, self._translator, self._layers, self._config))
-        if len(self._flying) >= 2 * self._config.concurrency:
-            concurrent.futures.wait(self._flying, return_when=concurrent.futures.FIRST_COMPLETED)
-        yield from map(_counted, self._landed())
+        self._translating.begin(translate, told, self._translator, self._layers, self._config)
+        yield from map(_counted, self._translating.landed())
 
     def finish_bundle(self) -> Iterator[Any]:
-        for future in concurrent.futures.as_completed(self._flying):
-            yield GlobalWindows.windowed_value(_counted(future.result()))
+        for translated in self._translating.rest():
+            yield GlobalWindows.windowed_value(_counted(translated))
 
     def teardown(self) -> None:
         self._translator.stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _landed(self) -> list[Translated]:
-        landed = {future for future in self._flying if future.done()}
-        self._flying -= landed
-        return [future.result() for future in landed]
+        self._translating.stop()
 
 
 class Translated(NamedTuple):
@@ -104,7 +96,7 @@ def translate(
     """
     assert config.openai is not None
     target, segments = config.openai.target, transcript.segments
-    committed = None if config.overwrite else layers.translated(transcript)
+    committed = layers.translated(transcript)
     texts, error = committed or ([None] * len(segments), "")
     missing = [number for number, text in enumerate(texts) if text is None]
     foreign = [number for number in missing if segments[number].language != target]
@@ -120,7 +112,7 @@ def translate(
 
 
 def _counted(translated: Translated) -> Transcript:
-    """Counted in the bundle's own thread: Beam's counters do not reach a thread of ours."""
+    """The transcript, and what was asked for it counted."""
     transcript = translated.transcript
     Metrics.counter("translate", "media").inc(translated.committed)
     Metrics.counter("translate", "cues").inc(translated.asked)

@@ -110,7 +110,8 @@ def read_outcome(outcome: MediaOutcome, layers: Layers, provenance: Provenance) 
     if letter:
         return letter
     chunk = MediaChunk(outcome.media)
-    told = attempt("WriteDataset", outcome.media, functools.partial(read_transcript, chunk, layers, provenance))
+    read = functools.partial(read_transcript, chunk, layers, provenance)
+    told = attempt("WriteDataset", outcome.media, read, fatal=OSError)  # a store that is away is no media's fault
     if isinstance(told, DeadLetter):
         layers.commit_dead(told)  # the dataset says it failed, so the layers must
     return told

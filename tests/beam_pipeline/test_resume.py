@@ -136,6 +136,32 @@ def test_what_is_asked_to_be_done_again_is(job, whole, tmp_path):
     assert transcripts(out) == transcripts(whole[0])
 
 
+def test_starting_anew_goes_on_where_it_was_killed(job, whole, tmp_path):
+    total = [change for change in whole[1].changes if "_work/asr" in change]
+    for words in ([], ["--overwrite"]):  # either way everything is new in the end
+        out = tmp_path / str(len(words))
+        shutil.copytree(whole[0], out)
+        first = next(number for number, change in enumerate(whole[1].changes, 1) if "_work/asr" in change)
+        assert job(out, "--overwrite", stop_after=first + 4).code == KILLED
+        anew = {name for name in layer(out, "asr") if "-1/" in name}
+        assert job(out, *words).code == DEAD_LETTERS
+        assert work(out)["decode.media"] == len(total) - len(anew)
+        assert len({name for name in layer(out, "asr") if "-1/" in name}) == len(total)
+        assert transcripts(out) == transcripts(whole[0])
+    assert job(out, "--overwrite").code == DEAD_LETTERS
+    assert work(out)["decode.media"] == len(total)
+
+
+def test_a_killed_retry_loses_no_dead_letter(job, whole, tmp_path):
+    changes = len(job(shutil.copytree(whole[0], tmp_path / "whole"), "--retry_failed").changes)
+    for number in range(1, changes + 1):
+        out = shutil.copytree(whole[0], tmp_path / str(number))
+        job(out, "--retry_failed", stop_after=number)
+        assert job(out).code == DEAD_LETTERS
+        assert letters(out) == {"noise.mp3": "not_media"}
+        assert published(out) == published(whole[0])
+
+
 def test_media_that_change_leave_or_come_back(media, tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     shutil.copytree(media, folder)

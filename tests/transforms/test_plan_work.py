@@ -11,7 +11,7 @@ from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests.conftest import media_of
-from transforms.layers import UNFINISHED, Layers, name_key, source_id
+from transforms.layers import Layers, source_id
 from transforms.plan_work import PlanConfig, PlanWork, plan
 from transforms.records import AudioFacts, ChunkTranscript, DeadLetter, MediaChunk
 
@@ -98,13 +98,13 @@ def test_what_failed_before_is_not_tried_again_unless_asked(layers):
     layers.commit_dead(LETTER)
     assert planned(layers) == (False, False, True)
     assert planned(layers, retry_failed=True) == (False, False, False)
-    assert planned(layers, overwrite=True) == (False, False, False)
 
 
-def test_overwriting_counts_nothing_of_earlier_work(layers):
+def test_starting_anew_counts_nothing_of_earlier_work(layers):
     transcribe(layers)
     save(layers)
-    assert planned(layers, overwrite=True) == (False, False, False)
+    layers.commit_dead(LETTER)
+    assert planned(layers.in_generation(anew=True)) == (False, False, False)
 
 
 def test_retrying_what_failed_does_finished_media_no_second_time(layers):
@@ -113,7 +113,7 @@ def test_retrying_what_failed_does_finished_media_no_second_time(layers):
     assert planned(layers, retry_failed=True) == (True, True, False)
 
 
-@pytest.mark.parametrize("settings", [{}, {"overwrite": True}, {"retry_failed": True}])
+@pytest.mark.parametrize("settings", [{}, {"retry_failed": True}])
 def test_a_media_that_could_not_be_listed_stays_failed(layers, settings):
     assert plan(LETTER, layers, layers.list_now(), PlanConfig(**settings)) == MediaChunk(MEDIA, failure=LETTER)
 
@@ -129,15 +129,15 @@ def test_every_media_passes_the_step_exactly_once(layers):
         assert_that(told, equal_to([*expected, ("a.mp3", False, True)]))
 
 
-def test_a_media_done_anew_is_neither_done_nor_dead_until_it_is(layers):
-    transcribe(layers)
-    save(layers)
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_media_that_is_tried_again_is_not_dead_until_it_failed_again(layers, finished):
+    if finished:
+        transcribe(layers)
+        save(layers)
     layers.commit_dead(LETTER)
     layers = dataclasses.replace(layers, run="run1")
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
-        _ = pipeline | beam.Create([MEDIA]) | PlanWork(layers, PlanConfig(overwrite=True))
-    assert layers.list_now().saved == {name_key(MEDIA.name): (UNFINISHED,)}
-    assert layers.saved_files(MEDIA.name, UNFINISHED) == (MEDIA.media_id, ["a.srt"])
+        _ = pipeline | beam.Create([MEDIA]) | PlanWork(layers, PlanConfig(retry_failed=True))
     assert layers.list_now().dead == frozenset()
 
 
@@ -152,8 +152,3 @@ def test_the_plan_of_a_run_is_kept_with_what_was_done_before(layers):
         source_id(MEDIA): (False, 0),
         source_id(other): (True, 7),
     }
-
-
-def test_a_media_that_left_the_input_is_not_done_anew(layers):
-    transcribe(layers)
-    assert planned(layers, MEDIA._replace(kept=True), overwrite=True) == (True, False, False)

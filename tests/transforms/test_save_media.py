@@ -7,7 +7,7 @@ import json
 import pysubs2
 import pytest
 
-from transforms.layers import UNFINISHED, Inventory, Layers, name_key
+from transforms.layers import UNFINISHED, Layers, name_key
 from transforms.records import AudioFacts, DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
 from transforms.save_media import SaveConfig
 from transforms.save_media import save as save_after
@@ -130,10 +130,13 @@ def test_a_dead_letter_is_kept_and_forgotten_when_the_media_succeeds(layers):
     assert layers.dead(letter.media) is None
 
 
-def test_finished_media_pass_through(layers):
-    done = MediaOutcome(transcript().media, failed=False, fresh=False)
-    assert save(done, layers, SaveConfig()) is done
-    assert layers.list_now() == Inventory(frozenset(), frozenset(), {})
+def test_a_media_that_fails_leaves_no_files_of_what_it_was_before(layers, tmp_path):
+    save(transcript(), layers, SaveConfig())
+    assert list((tmp_path / "out" / "media").rglob("*.srt"))
+    newer = transcript().media._replace(version="v2")
+    save(DeadLetter(newer, "DecodeAudio", "not_media", "fetch it again"), layers, SaveConfig())
+    assert not list((tmp_path / "out" / "media").rglob("*.*"))
+    assert layers.list_now().saved == {}
 
 
 def test_an_unknown_format_is_refused():

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from transforms.storage.profiles import S3Profile
@@ -41,6 +41,7 @@ class MediaSource:
     url: str
     protocols: str  # that ffmpeg may use for it: "file", or "http,tcp"
     error: OSError | None = None
+    check: Callable[[], None] = lambda: None  # raises OSError where it is another version by now
 
 
 class Store(Protocol):
@@ -136,8 +137,9 @@ class Stores:
         raise StorageError(f"{scheme}:// is not supported yet: copy the files to a local folder and name that")
 
     def _profile(self, rest: str) -> S3Profile:
-        name, at, _ = rest.split("/", 1)[0].rpartition("@")
-        if at and not PROFILE.fullmatch(name):
+        place = rest.split("/", 1)[0]
+        name, at, _ = place.rpartition("@")
+        if ":" in place or (at and not PROFILE.fullmatch(name)):  # keys may hold slashes
             raise StorageError("s3://…@bucket: what stands before the @ must be the name of a profile, never a key")
         return next((profile for profile in self.s3 if profile.name == name), S3Profile(name))
 
@@ -152,5 +154,7 @@ def without_secrets(uri: str) -> str:
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return uri
+    if ":" in rest.partition("@")[0]:  # a password may hold slashes
+        rest = rest.rpartition("@")[2]
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}".partition("?")[0].partition("#")[0]

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from transforms.storage import ChangedError, Entry, MediaSource
 
 TEMPORARY = ".tmp-"
+TEMPORARY_NAME = re.compile(f"{re.escape(TEMPORARY)}[0-9a-f]{{32}}")
 NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}  # or one that no file can have
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}  # a file system that has no hard links
 
@@ -63,7 +64,7 @@ class LocalStore:
             file.seek(start)
             data = file.read(size)
         if _version(found) != version or len(data) != size:
-            raise ChangedError(f"{uri} changed while it was read: run again when it is complete")
+            raise _changed(uri)
         return data
 
     def put(self, uri: str, data: bytes) -> None:
@@ -93,7 +94,7 @@ class LocalStore:
     def sweep(self, folder: str) -> None:
         for root, _, files in os.walk(self._path(folder)):
             for name in files:
-                if re.fullmatch(f"{TEMPORARY}[0-9a-f]{{32}}", name):
+                if TEMPORARY_NAME.fullmatch(name):
                     pathlib.Path(root, name).unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -104,7 +105,12 @@ class LocalStore:
         with path.open("rb"):
             pass
         # `file:` keeps a name with a colon or a leading dash from being taken for something else.
-        yield MediaSource(f"file:{path}", "file")
+        yield MediaSource(f"file:{path}", "file", check=lambda: self._check(entry))
+
+    def _check(self, entry: Entry) -> None:
+        found = self.stat(entry.uri)
+        if found is None or found.version != entry.version:
+            raise _changed(entry.uri)
 
     def _path(self, uri: str) -> pathlib.Path:
         return pathlib.Path(self.canonical(uri))
@@ -132,6 +138,8 @@ def _walk(folder: str, errors: list[OSError]) -> Iterator[Entry]:
         errors.append(error)
         return
     for path, entry in entries:
+        if TEMPORARY_NAME.fullmatch(entry.name):
+            continue  # half-written, or about to get its name
         try:
             if path.endswith("/"):
                 yield from _walk(entry.path, errors)
@@ -139,6 +147,10 @@ def _walk(folder: str, errors: list[OSError]) -> Iterator[Entry]:
                 yield Entry(path, details.st_size, _version(details))
         except OSError as error:
             errors.append(error)
+
+
+def _changed(uri: str) -> ChangedError:
+    return ChangedError(f"{uri} changed while it was read: run again when it is complete")
 
 
 def _version(found: os.stat_result) -> str:
