@@ -68,13 +68,29 @@ def test_a_flag_that_nobody_knows_is_refused_with_the_nearest(words, advice, cap
         (["--translate_concurrency", "0"], "at least one media at once"),
         (["--translate_to", "en", "--openai_base_url", "http://me:secret@host/v1"], "must hold no password"),
         (["--model", "nothere"], "no such folder"),
-        (["--input", "s3://bucket/key"], "not supported yet"),
+        (["--input", "abfs://bucket/key"], "not supported yet"),
+        (["--input", "s3://AKIA:wJalr/K7@bucket/key"], "the name of a profile, never a key"),
+        (["--input", "s3://AKIA:wJalr@bucket/key"], "the name of a profile, never a key"),
+        (["--overwrite", "--keep_missing"], "take one of the two"),
+        (["--openai_base_url", "http://host/v1?api-key=x"], "no password and no query"),
     ],
 )
 def test_flags_that_cannot_be_together_are_refused_with_advice(words, advice, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(ValueError, match=advice):
         job(*words)
+
+
+@pytest.mark.parametrize(
+    "words", [["--s3_secret_access_key", "wJalr"], ["--s3_session_token=wJalr"], ["--azure_connection_string=wJalr"]]
+)
+def test_a_flag_that_takes_a_secret_is_refused_and_the_secret_not_shown(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        options.parse(["--input", "a", "--output", "b", *words])
+    assert ended.value.code == USAGE
+    told = capsys.readouterr().err
+    assert "would show a secret" in told
+    assert "wJalr" not in told
 
 
 def test_beams_own_flags_pass_through():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -258,6 +259,17 @@ def test_a_video_without_audio_has_no_audio_track(tmp_path):
 
 def test_a_path_that_is_gone_is_missing(tmp_path):
     assert failure(tmp_path / "gone.mp3").code == "missing"
+
+
+def test_a_file_that_changes_while_it_is_read_is_no_media(tmp_path):
+    path = shutil.copy(SAMPLES / "five minutes.opus", tmp_path)
+    windows = decode(MediaChunk(media_of(pathlib.Path(path))), DecodeConfig(WindowConfig(max_window_s=8)))
+    next(windows)
+    with pathlib.Path(path).open("ab") as file:
+        file.write(b"more, of a copy that is still under way")
+    with pytest.raises(MediaError) as caught:
+        list(windows)
+    assert caught.value.code == "changed"
 
 
 def test_a_folder_is_unreadable(tmp_path):

@@ -227,3 +227,18 @@ def test_a_new_format_changes_every_fingerprint(monkeypatch):
 
 def test_json_is_readable_sorted_and_ends_with_a_newline():
     assert json_bytes({"b": "हाँ", "a": 1}) == '{"a": 1, "b": "हाँ"}\n'.encode()
+
+
+def test_starting_anew_is_one_generation_until_a_run_in_it_ends(layers):
+    layers.commit_chunk(TRANSCRIPT)
+    assert layers.in_generation(anew=False) == layers
+    anew = layers.in_generation(anew=True)
+    anew.commit_generation(finished=False)
+    assert anew.list_now().chunks == frozenset()
+    assert anew.state(MEDIA) != layers.state(MEDIA)
+    anew.commit_chunk(TRANSCRIPT)
+    for again in (True, False):  # killed: both the same command and one without the flag go on in it
+        assert layers.in_generation(anew=again) == anew
+    anew.commit_generation(finished=True)
+    assert layers.in_generation(anew=False).chunk(CHUNK) == TRANSCRIPT
+    assert layers.in_generation(anew=True).chunk(CHUNK) is None

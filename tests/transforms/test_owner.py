@@ -75,6 +75,13 @@ def test_an_owner_of_this_machine_whose_process_is_gone_is_dead_at_once(tmp_path
     assert time.monotonic() - started < 5
 
 
+def test_a_process_of_another_container_is_not_looked_for_among_ours(tmp_path):
+    owner = claim(layers(tmp_path, "a"))
+    other = {**owner.record, "pid": 2**22 + 1}
+    assert is_gone(other)
+    assert not is_gone({**other, "machine": "the same boot, other processes"})
+
+
 def test_of_many_who_find_a_dead_owner_one_takes_its_place(tmp_path):
     elsewhere(claim(layers(tmp_path, "dead")))
 

@@ -34,8 +34,7 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud.storage import Client
 from google.resumable_media import DataCorruption, InvalidResponse
 
-from transforms.storage import ChangedError, Entry, MediaSource, StorageError
-from transforms.storage.patterns import matches
+from transforms.storage import ChangedError, Entry, MediaSource, StorageError, keys
 from transforms.storage.ranges import served
 
 TIMEOUT_S = 20.0  # to connect, and without a byte of the answer
@@ -48,7 +47,6 @@ METADATA_TIMEOUT_S = 1.0
 METADATA_PATIENCE_S = 2.0  # a pod of GKE has its metadata server only after a moment
 NO_CREDENTIALS_S = 30.0  # that none were found is believed so long: thousands of media would all look for them
 CONNECTIONS = 32  # kept open by a process: its threads decode, read ahead and save at once
-LONGEST_KEY = 1024  # bytes of UTF-8
 SHOWN = 200  # characters of what the store says
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 FIELDS = "items(name,size,generation),nextPageToken"
@@ -87,7 +85,7 @@ class GcsStore:
         flat = "/" not in key[len(prefix) :] and parts[-1] != "**"
         level = {"delimiter": "/"} if flat else {}  # else what lies below is listed, and left out here
         for entry in _listed(pattern, prefix, **level):
-            if matches(_place(entry.uri)[1].split("/"), parts):
+            if keys.matches(_place(entry.uri)[1].split("/"), parts):
                 yield entry
 
     def is_folder(self, uri: str) -> bool:
@@ -235,11 +233,7 @@ def _place(uri: str) -> tuple[str, str]:
         raise StorageError("gs://…@bucket: nothing stands before a bucket of Google's: write gs://bucket/key")
     if not BUCKET.fullmatch(bucket):
         raise StorageError(f"{uri}: names no bucket: write gs://bucket/key")
-    try:
-        if len(key.encode()) > LONGEST_KEY:
-            raise StorageError(errno.ENAMETOOLONG, f"an object's key has at most {LONGEST_KEY} bytes", uri)
-    except UnicodeEncodeError:
-        raise StorageError(errno.EINVAL, "an object's key must be UTF-8", ascii(uri)) from None
+    keys.check(key, uri)
     return bucket, key
 
 

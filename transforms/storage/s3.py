@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-import errno
 import functools
 import hashlib
 import itertools
@@ -35,8 +34,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from transforms.storage import Entry, MediaSource, StorageError
-from transforms.storage.patterns import matches
+from transforms.storage import Entry, MediaSource, StorageError, keys
 from transforms.storage.profiles import S3Profile
 from transforms.storage.ranges import served
 from transforms.storage.s3_errors import UNREACHED, NotImplementedHereError, changed, failure, keys_hint, status_of
@@ -44,7 +42,6 @@ from transforms.storage.s3_errors import UNREACHED, NotImplementedHereError, cha
 PART_BYTES = 8 << 20  # every part but the last: R2 takes equal ones only. Doubled until 10,000 are enough
 UPLOADS = 4  # parts of one file that are on their way
 CONNECTIONS = 32  # kept open by a process: its threads decode, read ahead and save at once
-LONGEST_KEY = 1024  # bytes of UTF-8, in every store
 LONGEST_PAUSE_S = 8.0
 NO_KEYS_S = 30.0  # that none were found is believed so long: thousands of media would all look for them
 
@@ -86,7 +83,7 @@ class S3Store:
             flat = "/" not in key[len(prefix) :] and parts[-1] != "**"
             level = {"Delimiter": "/"} if flat else {}  # else what lies below is listed, and left out here
             for entry in self._listed(client, pattern, Bucket=bucket, Prefix=prefix, **level):
-                if matches(self._place(entry.uri)[1].split("/"), parts):
+                if keys.matches(self._place(entry.uri)[1].split("/"), parts):
                     yield entry
 
     def is_folder(self, uri: str) -> bool:
@@ -171,11 +168,7 @@ class S3Store:
         bucket = place.rpartition("@")[2]
         if not bucket:
             raise StorageError(f"{uri}: names no bucket: write s3://bucket/key")
-        try:
-            if len(key.encode()) > LONGEST_KEY:
-                raise StorageError(errno.ENAMETOOLONG, f"an object's key has at most {LONGEST_KEY} bytes", uri)
-        except UnicodeEncodeError:
-            raise StorageError(errno.EINVAL, "an object's key must be UTF-8", ascii(uri)) from None
+        keys.check(key, uri)
         return bucket, key
 
     @contextlib.contextmanager

@@ -1,9 +1,14 @@
-"""Which keys a pattern matches, in stores that know no patterns: Python's glob, on names instead of folders."""
+"""The keys of objects: which can be, and which a pattern matches, in stores that know no patterns."""
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 from collections.abc import Sequence
+
+from transforms.storage import StorageError
+
+LONGEST = 1024  # bytes of UTF-8, in every store
 
 
 def matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -21,3 +26,12 @@ def matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     if first == "**":
         return matches(parts[1:], pattern)
     return fnmatch.fnmatchcase(parts[0], first) and matches(parts[1:], rest)
+
+
+def check(key: str, uri: str) -> None:
+    """Raise StorageError, with the errno of a name that cannot be, where no object can have the key."""
+    try:
+        if len(key.encode()) > LONGEST:
+            raise StorageError(errno.ENAMETOOLONG, f"an object's key has at most {LONGEST} bytes", uri)
+    except UnicodeEncodeError:
+        raise StorageError(errno.EINVAL, "an object's key must be UTF-8", ascii(uri)) from None
