@@ -2,8 +2,8 @@
 
     python benchmarks/listing.py
 
-The graph runs as far as PlanWork: listing, names, plan, and the rows of the plan are kept. The files have no sound in
-them; nothing of them is read. The S3 store is moto in a process of its own, slower than any real one. Results stand in
+The graph runs as far as PlanWork: listing, names, plan, and the rows of the plan are kept. The files have no sound;
+nothing of them is read. The S3 store is moto in a process of its own, slower than any real one. Results stand in
 listing.md.
 """
 

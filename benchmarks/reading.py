@@ -3,7 +3,7 @@ requests.
 
     python benchmarks/reading.py
 
-Needs Ceph (see tests/s3.py). 200 MB are read three times each way, the two in turn; three media are read as the job
+Needs Ceph (see tests/s3.py). 200 MB are read each way in turn, alone and into a decoder; media are read as the job
 decodes them; and one whole job's requests are counted by a proxy. Results stand in reading.md.
 """
 
@@ -15,37 +15,63 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.request
+from collections.abc import Iterable
 from typing import Any
 
 from tests.proxy import FaultProxy
 from tests.s3 import S3Server, running_ceph
 from transforms.decode_audio import DecodeConfig, decode
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg import RECEIVE_BUFFER, find_ffmpeg
 from transforms.records import MediaChunk, MediaFile
 from transforms.storage import Entry, Store, Stores
 
-MEGABYTES, TIMES, JOB_MEDIA = 200, 3, 40
+MEGABYTES, TIMES, JOB_MEDIA = 200, 5, 40
 SAMPLE = pathlib.Path(__file__).parent.parent / "examples" / "media" / "village.opus"
 
 
 def plain(client: Any, bucket: str, key: str) -> int:
     """Read the object with boto3 alone, as one stream."""
-    body, size = client.get_object(Bucket=bucket, Key=key)["Body"], 0
-    for piece in body.iter_chunks(1 << 20):
-        size += len(piece)
-    return size
+    return sum(len(piece) for piece in client.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 20))
 
 
 def ours(store: Store, entry: Entry) -> int:
-    """Read the object as a decoder does: through the address that the store opens for it."""
-    import urllib.request
-
+    """Read the object through the address that the store opens for a decoder, here by Python's own client."""
     size = 0
     with store.open_media(entry) as source, urllib.request.urlopen(source.url) as answer:
         while piece := answer.read(1 << 20):
             size += len(piece)
     return size
+
+
+def decoded(*source: str, pieces: Iterable[bytes] = ()) -> None:
+    """Decode as the job does, from an address or from what is put into ffmpeg's pipe."""
+    command = [find_ffmpeg(), "-v", "error", *source, "-ac", "1", "-ar", "16000", "-f", "s16le", "pipe:1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as decoder:
+        assert decoder.stdin is not None
+        assert decoder.stdout is not None
+        sound = threading.Thread(target=lambda out: all(iter(lambda: out.read(1 << 16), b"")), args=(decoder.stdout,))
+        sound.start()
+        for piece in pieces:
+            decoder.stdin.write(piece)
+        decoder.stdin.close()
+        sound.join()
+    assert decoder.returncode == 0
+
+
+def plain_decoded(client: Any, bucket: str, key: str) -> int:
+    found = client.get_object(Bucket=bucket, Key=key)
+    decoded("-i", "pipe:0", pieces=found["Body"].iter_chunks(1 << 20))
+    return found["ContentLength"]
+
+
+def ours_decoded(store: Store, entry: Entry) -> int:
+    with store.open_media(entry) as source:
+        decoded("-recv_buffer_size", str(RECEIVE_BUFFER), "-i", source.url)
+        assert source.error is None
+    return entry.size_bytes
 
 
 def rate(work: Any, *arguments: Any) -> float:
@@ -92,10 +118,13 @@ def requests_of_a_job(server: S3Server, media: int) -> dict[str, float]:
 
 def make_media(folder: pathlib.Path) -> None:
     sound = ["-f", "lavfi", "-i", "anoisesrc=d=300:r=48000:a=0.1"]
-    picture = ["-f", "lavfi", "-i", "nullsrc=s=1280x720:d=120:r=25,geq=random(1)*255:128:128"]
+    picture = ["-f", "lavfi", "-i", "testsrc2=s=1280x720:d=60:r=25,noise=alls=40"]
     make = [find_ffmpeg(), "-v", "error", "-y"]
+    (folder / "long.bin").write_bytes(os.urandom(MEGABYTES << 20))
+    long = ["-f", "lavfi", "-i", "anoisesrc=d=1000:r=48000:a=0.1", "-ac", "2"]
+    subprocess.run([*make, *long, str(folder / "long.wav")], check=True)
     subprocess.run([*make, *sound, "-b:a", "128k", str(folder / "audio.mp3")], check=True)
-    video = ["-t", "120", "-c:v", "mpeg4", "-b:v", "6M", "-c:a", "aac", "-b:a", "96k"]
+    video = ["-t", "60", "-c:v", "mpeg4", "-b:v", "6M", "-c:a", "aac", "-b:a", "96k"]
     subprocess.run([*make, *picture, *sound, *video, str(folder / "video.mp4")], check=True)
     subprocess.run([*make, "-i", str(folder / "video.mp4"), "-c", "copy", str(folder / "video.mkv")], check=True)
 
@@ -104,15 +133,17 @@ def measure(server: S3Server, folder: pathlib.Path) -> None:
     os.environ.update(server.environment)
     bucket, client = server.new_bucket(), server.client()
     store = Stores((server.profile,)).serving(f"s3://{server.name}@{bucket}")
-    client.put_object(Bucket=bucket, Key="long.wav", Body=os.urandom(MEGABYTES << 20))
-    entry = store.stat(f"s3://{server.name}@{bucket}/long.wav")
-    assert entry is not None
-    rates: dict[str, list[float]] = {"boto3": [], "ours": []}
-    for _ in range(TIMES):
-        rates["boto3"].append(rate(plain, client, bucket, "long.wav"))
-        rates["ours"].append(rate(ours, store, entry))
-    middle = {name: statistics.median(each) for name, each in rates.items()}
-    print(f"boto3 {middle['boto3']:.0f} MB/s, ours {middle['ours']:.0f} MB/s: {middle['ours'] / middle['boto3']:.2f}")
+    for how, name, theirs, mine in (
+        ("alone", "long.bin", plain, ours),
+        ("into ffmpeg", "long.wav", plain_decoded, ours_decoded),
+    ):
+        client.upload_file(str(folder / name), bucket, name)
+        entry = store.stat(f"s3://{server.name}@{bucket}/{name}")
+        assert entry is not None
+        pairs = [(rate(theirs, client, bucket, name), rate(mine, store, entry)) for _ in range(TIMES)]
+        one, other = (statistics.median(each) for each in zip(*pairs, strict=True))
+        print(f"{how:12} boto3 {one:5.0f} MB/s, ours {other:5.0f} MB/s: {other / one:.2f}", flush=True)
+        (folder / name).unlink()
     for path in sorted(folder.iterdir()):
         client.upload_file(str(path), bucket, path.name)
         entry = store.stat(f"s3://{server.name}@{bucket}/{path.name}")
