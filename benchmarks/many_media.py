@@ -75,7 +75,7 @@ def figures(folder: pathlib.Path, output: pathlib.Path) -> dict[str, float]:
     command = [sys.executable, __file__, "run", str(folder), str(output)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     started, peak = time.monotonic(), 0.0
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     while process.poll() is None:
         peak = max(peak, memory(process.pid))
         time.sleep(LOOK_EVERY_S)

@@ -10,6 +10,7 @@ import sys
 import wave
 
 import numpy as np
+import psutil
 import pytest
 
 from transforms.decode_audio import DecodeConfig, decode
@@ -50,6 +51,13 @@ def windows_of(name: str, tasks: tuple[str, ...] = ("transcribe",)) -> list[Spee
 
 def demo_handler(**settings: object) -> WhisperHandler:
     return WhisperHandler(WhisperConfig(describe("demo"), device="cpu", **settings))
+
+
+@pytest.fixture
+def children():
+    """Gives the processes that the test has started and that are still there, without the servers of other tests."""
+    before = set(psutil.Process().children(recursive=True))
+    return lambda: [each for each in psutil.Process().children(recursive=True) if each not in before]
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ import time
 
 import apache_beam as beam
 import numpy as np
-import psutil
 import pytest
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
@@ -364,10 +363,10 @@ def stand_in(tmp_path, monkeypatch, body: str) -> pathlib.Path:
 
 
 @pytest.mark.parametrize("body", ["exec sleep 600", "head -c 90000 /dev/zero; exec sleep 600"])
-def test_a_decoder_that_hangs_times_out_and_is_gone(tmp_path, monkeypatch, body):
+def test_a_decoder_that_hangs_times_out_and_is_gone(tmp_path, monkeypatch, body, children):
     path, started = stand_in(tmp_path, monkeypatch, body), time.monotonic()
     assert failure(path, config(decode_timeout_s=0.5)).code == "decoder_timeout"
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == []
     assert time.monotonic() - started < 30
 
 
@@ -389,23 +388,23 @@ def test_a_decoder_that_dies_half_way_leaves_a_problem(tmp_path, monkeypatch):
     assert [problem.code for problem in found[-1].audio.problems] == ["truncated"]
 
 
-def test_leaving_the_windows_half_way_ends_the_decoder():
+def test_leaving_the_windows_half_way_ends_the_decoder(children):
     stream = decode(MediaChunk(media_of(SAMPLES / "five minutes.opus")), config())
     next(stream)
     stream.close()
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == []
 
 
-def test_a_stopped_bundle_takes_no_more_windows():
+def test_a_stopped_bundle_takes_no_more_windows(children):
     stop = threading.Event()
     windows = decode(MediaChunk(media_of(SAMPLES / "five minutes.opus")), config(), stop.is_set)
     assert next(windows).number == 0
     stop.set()
     assert list(windows) == []
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == []
 
 
-def test_a_decoder_whose_bundle_has_stopped_does_not_wait_for_room():
+def test_a_decoder_whose_bundle_has_stopped_does_not_wait_for_room(children):
     stop = threading.Event()
     ready: queue.Queue[SpeechWindow] = queue.Queue(1)
     thread = threading.Thread(
@@ -418,7 +417,7 @@ def test_a_decoder_whose_bundle_has_stopped_does_not_wait_for_room():
     thread.join(timeout=30)
     assert first.number == 0
     assert not thread.is_alive()
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == []
 
 
 def test_fewer_than_one_decoder_is_refused():
@@ -465,7 +464,7 @@ def many(tmp_path, letter) -> list[pathlib.Path]:
 
 
 @pytest.mark.parametrize("decode_ahead", [1, 3, 50])
-def test_every_chunk_gives_all_its_windows_and_exactly_one_last(many, decode_ahead):
+def test_every_chunk_gives_all_its_windows_and_exactly_one_last(many, decode_ahead, children):
     found = decoded([MediaChunk(media_of(path)) for path in many], config(decode_ahead=decode_ahead))
     assert len(found) == len(many)
     for path in many:
@@ -481,7 +480,7 @@ def test_every_chunk_gives_all_its_windows_and_exactly_one_last(many, decode_ahe
             assert [w.pcm for w in of_media] == [w.pcm for w in windows(path)]
     failed = {name for name, of_media in found.items() if of_media[-1].failure}
     assert failed == {path.name for path in many if path.name.startswith(("bad", "gone", "empty"))}
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == []
 
 
 def test_chunks_that_are_transcribed_or_failed_pass_untouched():
@@ -505,7 +504,7 @@ def test_an_unforeseen_error_becomes_the_letter_of_its_media(monkeypatch):
         assert_that(found, equal_to([("letter.flac", 0, 1, "unexpected"), ("office.mp3", 0, 1, "unexpected")]))
 
 
-def test_a_hanging_decoder_among_others_costs_its_media_only(tmp_path, monkeypatch):
+def test_a_hanging_decoder_among_others_costs_its_media_only(tmp_path, monkeypatch, children):
     body = f'case "$*" in *hang*) exec sleep 600;; *) exec {FFMPEG} "$@";; esac'
     stand_in(tmp_path, monkeypatch, body)
     hang = file_of(tmp_path / "hang.mp3", b"media")
@@ -514,7 +513,7 @@ def test_a_hanging_decoder_among_others_costs_its_media_only(tmp_path, monkeypat
     assert [window.failure and window.failure.code for window in found["hang.mp3"]] == ["decoder_timeout"]
     assert found["hang.mp3"][0].failure.retryable
     assert found["letter.flac"][-1].audio and found["office.mp3"][-1].audio
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == []
 
 
 def test_memory_does_not_grow_with_the_length_of_the_media(tmp_path):

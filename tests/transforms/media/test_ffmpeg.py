@@ -221,18 +221,18 @@ def test_the_tail_of_the_log_has_no_addresses_and_no_description_of_streams(tmp_
 
 
 @pytest.mark.parametrize("body", ["exec sleep 600", "head -c 64000 /dev/zero; exec sleep 600"])
-def test_a_decoder_that_falls_silent_times_out_and_is_ended(tmp_path, monkeypatch, body):
+def test_a_decoder_that_falls_silent_times_out_and_is_ended(tmp_path, monkeypatch, body, children):
     use(monkeypatch, script(tmp_path / "ffmpeg", body))
     with pytest.raises(MediaError) as raised, decoder_of(tmp_path / "a", 0.3) as decoder:
         list(decoder.blocks(16_000))
     assert raised.value.code == "decoder_timeout"
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
-def test_a_decoder_that_is_no_longer_needed_is_ended(tmp_path):
+def test_a_decoder_that_is_no_longer_needed_is_ended(tmp_path, children):
     with decoder_of(SAMPLES / "five minutes.opus", 30) as decoder:
         next(decoder.blocks(16_000))
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 def alive(pid: int) -> bool:
