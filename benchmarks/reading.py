@@ -108,7 +108,9 @@ def requests_of_a_job(server: S3Server, media: int) -> dict[str, float]:
     words = ["--input", f"{base}/in", "--output", f"{base}/out", "--model", "demo"]
     with FaultProxy(server.endpoint) as proxy:
         environment = {**os.environ, **server.environment, server.profile.variable("ENDPOINT"): proxy.url}
-        subprocess.run([sys.executable, "-m", "beam_pipeline", *words], env=environment, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "beam_pipeline", *words], env=environment, check=True, capture_output=True
+        )
         methods = {method for method, _ in proxy.asked}
         return {
             method: sum(count for (other, _), count in proxy.asked.items() if other == method) / media
@@ -152,6 +154,8 @@ def measure(server: S3Server, folder: pathlib.Path) -> None:
         print(
             f"{path.name:12} {row['mb']:6.1f} MB  {row['requests']:4.0f} requests  {row['share']:6.1%} of the bytes"
         )
+    each = ", ".join(f"{count:.1f} {method}" for method, count in requests_of_a_job(server, JOB_MEDIA).items())
+    print(f"a job of {JOB_MEDIA} media of {SAMPLE.stat().st_size / 1000:.0f} kB: requests a media: {each}")
 
 
 def main() -> None:
