@@ -13,7 +13,7 @@ from typing import Any
 
 from beam_pipeline.options import Parser, read_config
 from transforms.ahead import ahead
-from transforms.layers import Inventory, Layers
+from transforms.layers import Inventory, Layers, incomplete
 from transforms.owner import LEASE_S, is_gone, latest
 from transforms.records import DeadLetter, PlannedMedia
 from transforms.storage import Stores, join
@@ -48,7 +48,7 @@ class LastRun:
 
     def is_done(self, media: PlannedMedia) -> bool:
         states = self._inventory.saved.get(media.name, ())
-        saved = media.state in states or f"{media.state}-again" in states
+        saved = media.state in states or incomplete(media.state) in states
         return saved and media.source in self._transcribed and not self.is_failed(media)
 
     def letters(self) -> Iterator[DeadLetter]:
@@ -61,11 +61,11 @@ class LastRun:
         """ "running", "finished", or "stopped" where it was killed."""
         if "ended" in self.record:
             return "finished"
-        found = latest(self.layers)
-        if found is None or found[1].get("run") != self.layers.run or found[1]["ended"] or is_gone(found[1]):
+        if not self.news or self.news["ended"] or is_gone(self.news):
             return "stopped"
-        return "running" if time.time() - found[1]["seen"] < LEASE_S else "stopped"
+        return "running" if time.time() - self.news["seen"] < LEASE_S else "stopped"
 
+    @functools.cached_property
     def news(self) -> dict[str, Any]:
         """What the run last said of itself: host, process, when, and counts."""
         found = latest(self.layers)

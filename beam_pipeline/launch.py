@@ -23,7 +23,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_pipeline.alive import Alive
+from beam_pipeline.alive import alive
 from beam_pipeline.job import Job
 from beam_pipeline.pipeline import build
 from beam_pipeline.progress import Progress
@@ -100,7 +100,7 @@ def run(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     _stop_on_signals()
-    with Progress() as progress, Alive(owner, lambda: progress.counts):
+    with Progress() as progress, alive(owner, lambda: progress.counts):
         return _run_owned(job, flags, beam_flags, words, progress, owner.found_dead)
 
 

@@ -31,7 +31,7 @@ def answer(flags: argparse.Namespace) -> int:
 
 def figures(run: LastRun) -> dict[str, Any]:
     """All that can be told of the run; `media` is always `done` + `failed` + `left`."""
-    news, state = run.news(), run.state()
+    news, state = run.news, run.state()
     done = [media for media in run.planned if run.is_done(media)]
     failed = [media for media in run.planned if run.is_failed(media)]
     left = len(run.planned) - len(done) - len(failed)
@@ -75,7 +75,7 @@ def _end(run: LastRun, told: dict[str, Any]) -> float:
     """Until when the run worked: now, its end, or its last sign of life."""
     if told["ended"]:
         return datetime.datetime.fromisoformat(told["ended"]).timestamp()
-    return time.time() if told["state"] == "running" else run.news().get("seen", time.time())
+    return time.time() if told["state"] == "running" else run.news.get("seen", time.time())
 
 
 def lines(found: dict[str, Any]) -> list[str]:

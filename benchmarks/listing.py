@@ -25,7 +25,7 @@ from beam_pipeline import options
 from beam_pipeline.job import make_job
 from runners.direct import direct_runner
 from tests.s3 import S3Server
-from tests.servers import free_port, wait_until_answers
+from tests.servers import free_port, running
 from transforms.collect_media import CollectMedia
 from transforms.plan_work import PlanWork
 
@@ -63,13 +63,8 @@ def seconds(place: str, output: str, environment: dict[str, str], count: int) ->
 def moto() -> Iterator[S3Server]:
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until_answers(f"http://127.0.0.1:{port}/moto-api/", server)
+    with running(command, f"http://127.0.0.1:{port}/moto-api/", pathlib.Path(os.devnull)):
         yield S3Server("moto", f"http://127.0.0.1:{port}")
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def main() -> None:

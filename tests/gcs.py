@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import free_port, wait_until_answers
+from tests.servers import free_port, running
 from transforms.storage import Store, Stores
 
 PACKAGE = "github.com/fsouza/fake-gcs-server@v1.56.1"
@@ -37,14 +37,9 @@ def gcs_server(tmp_path_factory) -> Iterator[str]:
     port = free_port()
     address = f"127.0.0.1:{port}"
     command = [found, "-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
-    with (tmp_path_factory.mktemp("gcs") / "log").open("w") as log:
-        server = subprocess.Popen([*command, "-public-host", address], stdout=log, stderr=log)
-    try:
-        wait_until_answers(f"http://{address}/_internal/healthcheck", server)
+    log = tmp_path_factory.mktemp("gcs") / "log"
+    with running([*command, "-public-host", address], f"http://{address}/_internal/healthcheck", log):
         yield f"http://{address}"
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 @pytest.fixture

@@ -109,12 +109,21 @@ def transformers_serve(home: pathlib.Path) -> Iterator[str]:
     port = free_port()
     program = pathlib.Path(sys.executable).parent / "transformers"
     environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    with (home / "log").open("w") as log:
-        command = [str(program), "serve", "--host", "127.0.0.1", "--port", str(port)]
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        wait_until_answers(f"http://127.0.0.1:{port}/health", server)
+    command = [str(program), "serve", "--host", "127.0.0.1", "--port", str(port)]
+    with running(command, f"http://127.0.0.1:{port}/health", home / "log", environment):
         yield f"http://127.0.0.1:{port}/v1"
+
+
+@contextlib.contextmanager
+def running(
+    command: list[str], answers_at: str, log: pathlib.Path, environment: dict[str, str] | None = None
+) -> Iterator[None]:
+    """A server in a process of its own, while the block runs; it answers when the block begins."""
+    with log.open("w") as out:
+        server = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+    try:
+        wait_until_answers(answers_at, server)
+        yield
     finally:
         server.terminate()
         server.wait(10)

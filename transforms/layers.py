@@ -163,7 +163,7 @@ class Layers:
     def state(self, media: MediaFile, complete: bool = True) -> str:
         """The name of what is noted of a media's files: by all that they were made from, and if a part is missing."""
         digest = _digest(source_id(media), media.id, self._now(self.saved))[:16]
-        return digest if complete else f"{digest}-again"
+        return digest if complete else incomplete(digest)
 
     def saved_files(self, name: str, state: str) -> tuple[str, list[str]]:
         """The media_id and the files of one state of a name, nothing where it is gone."""
@@ -254,6 +254,11 @@ class Layers:
 def _inventory(layers: Layers) -> Inventory:
     """One listing a run in each process: the steps that plan and save need the same."""
     return layers.list_now()
+
+
+def incomplete(state: str) -> str:
+    """The state in which a part is missing that a later run asks for again."""
+    return f"{state}-again"
 
 
 def chunk_key(chunk: MediaChunk) -> str:

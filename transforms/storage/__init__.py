@@ -144,6 +144,11 @@ class Stores:
         return next((profile for profile in self.s3 if profile.name == name), S3Profile(name))
 
 
+def changed(uri: str) -> ChangedError:
+    """The error for an object that is another version by now."""
+    return ChangedError(f"{uri} changed since it was listed: run again when it is complete")
+
+
 def join(place: str, *parts: str) -> str:
     """The URI of something below a place."""
     return "/".join([place.rstrip("/"), *parts])

@@ -13,7 +13,6 @@ import errno
 import functools
 import http.client
 import json
-import mimetypes
 import os
 import pathlib
 import re
@@ -34,7 +33,7 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud.storage import Client
 from google.resumable_media import DataCorruption, InvalidResponse
 
-from transforms.storage import ChangedError, Entry, MediaSource, StorageError, keys
+from transforms.storage import ChangedError, Entry, MediaSource, StorageError, changed, keys
 from transforms.storage.ranges import served
 
 TIMEOUT_S = 20.0  # to connect, and without a byte of the answer
@@ -75,14 +74,14 @@ class GcsStore:
         return None if found is None else Entry(self.canonical(uri), found.size, str(found.generation))
 
     def list(self, folder: str) -> Iterator[Entry]:
-        return _listed(folder, _below(_place(folder)[1]))
+        return _listed(folder, keys.below(_place(folder)[1]))
 
     def glob(self, pattern: str) -> Iterator[Entry]:
         key = _place(pattern)[1]
         if pattern.endswith("/"):  # folders are meant
             return
-        prefix, parts = re.split(r"[*?\[]", key, maxsplit=1)[0], key.split("/")
-        flat = "/" not in key[len(prefix) :] and parts[-1] != "**"
+        parts = key.split("/")
+        prefix, flat = keys.literal_start(key)
         level = {"delimiter": "/"} if flat else {}  # else what lies below is listed, and left out here
         for entry in _listed(pattern, prefix, **level):
             if keys.matches(_place(entry.uri)[1].split("/"), parts):
@@ -90,25 +89,25 @@ class GcsStore:
 
     def is_folder(self, uri: str) -> bool:
         key = _place(uri)[1]
-        return _ask(uri, lambda blob: _holds(blob.bucket, _below(key))) or not key
+        return _ask(uri, lambda blob: _holds(blob.bucket, keys.below(key))) or not key
 
     def read(self, uri: str) -> bytes:
         return _ask(uri, lambda blob: blob.download_as_bytes(checksum="crc32c", timeout=TIMEOUT_S, retry=None))
 
     def read_range(self, uri: str, start: int, size: int, version: str) -> bytes:
         if not version.isdecimal():
-            raise _changed(uri)
+            raise changed(uri)
         end, only = start + size - 1, {"if_generation_match": int(version), "raw_download": True, "checksum": None}
 
         def read(blob: Any) -> bytes:
             data = blob.download_as_bytes(start=start, end=end, **only, timeout=TIMEOUT_S, retry=None)
             if blob.generation not in (None, int(version)):  # of the answer: fake-gcs-server ignores the condition
-                raise _changed(uri)
+                raise changed(uri)
             if len(data) == size:
                 return data
             blob.reload(timeout=TIMEOUT_S, retry=None)
             if blob.size <= end:
-                raise _changed(uri)
+                raise changed(uri)
             raise ConnectionError("some bytes are missing")
 
         return _ask(uri, read) if size else b""
@@ -136,7 +135,7 @@ class GcsStore:
             blob.chunk_size = CHUNK_BYTES
             blob.crc32c = checksum  # so that the store refuses what is not the file
             try:
-                blob.upload_from_filename(str(path), content_type=_content_type(blob.name), **of_each_chunk)
+                blob.upload_from_filename(str(path), content_type=keys.content_type(blob.name), **of_each_chunk)
             except NotFound:
                 if isinstance(missing := _missing(uri), FileNotFoundError):
                     raise ConnectionError("the store has forgotten the upload") from None
@@ -209,12 +208,7 @@ def _holds(bucket: Any, prefix: str) -> bool:
 
 def _send(blob: Any, data: bytes, **condition: int) -> None:
     settings = {"checksum": "crc32c", "timeout": SEND_TIMEOUT_S, "retry": None}
-    blob.upload_from_string(data, content_type=_content_type(blob.name), **settings, **condition)
-
-
-def _content_type(key: str) -> str:
-    """What a browser is told that shows the object."""
-    return mimetypes.guess_type(key)[0] or "application/octet-stream"
+    blob.upload_from_string(data, content_type=keys.content_type(blob.name), **settings, **condition)
 
 
 def _crc32c(path: pathlib.Path) -> str:
@@ -237,10 +231,6 @@ def _place(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def _below(key: str) -> str:
-    return f"{key}/" if key else ""
-
-
 @contextlib.contextmanager
 def _translated(uri: str) -> Iterator[None]:
     """Makes an error of the protocol of what Google's libraries raise in the block."""
@@ -260,7 +250,7 @@ def _failure(error: Any, uri: str) -> OSError:
     if status == 404:
         return _missing(uri)
     if status in (412, 416):
-        return _changed(uri)
+        return changed(uri)
     if status in (401, 403):
         return PermissionError(f"{uri}: {says}: give the account the right to do this, or take another: {REMEDY}")
     if status:
@@ -280,10 +270,6 @@ def _missing(uri: str) -> OSError:
         if _status(error) == 404:
             return StorageError(f"{uri}: there is no bucket {bucket}: create it, or check its name")
     return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
-
-
-def _changed(uri: str) -> ChangedError:
-    return ChangedError(f"{uri} changed since it was listed: run again when it is complete")
 
 
 def _status(error: Any) -> int:

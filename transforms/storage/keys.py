@@ -1,9 +1,11 @@
-"""The keys of objects: which can be, and which a pattern matches, in stores that know no patterns."""
+"""What object stores share of keys: which can be, what lies below one, and which a pattern matches."""
 
 from __future__ import annotations
 
 import errno
 import fnmatch
+import mimetypes
+import re
 from collections.abc import Sequence
 
 from transforms.storage import StorageError
@@ -35,3 +37,19 @@ def check(key: str, uri: str) -> None:
             raise StorageError(errno.ENAMETOOLONG, f"an object's key has at most {LONGEST} bytes", uri)
     except UnicodeEncodeError:
         raise StorageError(errno.EINVAL, "an object's key must be UTF-8", ascii(uri)) from None
+
+
+def below(key: str) -> str:
+    """What the keys in a folder begin with."""
+    return f"{key}/" if key else ""
+
+
+def literal_start(pattern: str) -> tuple[str, bool]:
+    """What every key that matches begins with, and whether no folder below that need be looked into."""
+    start = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    return start, "/" not in pattern[len(start) :] and pattern.rpartition("/")[2] != "**"
+
+
+def content_type(key: str) -> str:
+    """What a browser is told that shows the object."""
+    return mimetypes.guess_type(key)[0] or "application/octet-stream"

@@ -13,7 +13,7 @@ import stat
 import uuid
 from collections.abc import Iterator
 
-from transforms.storage import ChangedError, Entry, MediaSource
+from transforms.storage import Entry, MediaSource, changed
 
 TEMPORARY = ".tmp-"
 TEMPORARY_NAME = re.compile(f"{re.escape(TEMPORARY)}[0-9a-f]{{32}}")
@@ -64,29 +64,27 @@ class LocalStore:
             file.seek(start)
             data = file.read(size)
         if _version(found) != version or len(data) != size:
-            raise _changed(uri)
+            raise changed(uri)
         return data
 
     def put(self, uri: str, data: bytes) -> None:
-        with self._replacing(uri) as temporary:
+        with self._beside(uri) as (temporary, target):
             temporary.write_bytes(data)
+            temporary.replace(target)
 
     def put_new(self, uri: str, data: bytes) -> bool:
-        target = self._path(uri)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
-        try:
+        with self._beside(uri) as (temporary, target):
             temporary.write_bytes(data)
-            _link(temporary, target)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink(missing_ok=True)
+            try:
+                _link(temporary, target)
+            except FileExistsError:
+                return False
         return True
 
     def put_file(self, uri: str, path: pathlib.Path) -> None:
-        with self._replacing(uri) as temporary:
+        with self._beside(uri) as (temporary, target):
             shutil.copyfile(path, temporary)
+            temporary.replace(target)
 
     def delete(self, uri: str) -> None:
         self._path(uri).unlink(missing_ok=True)
@@ -110,20 +108,19 @@ class LocalStore:
     def _check(self, entry: Entry) -> None:
         found = self.stat(entry.uri)
         if found is None or found.version != entry.version:
-            raise _changed(entry.uri)
+            raise changed(entry.uri)
 
     def _path(self, uri: str) -> pathlib.Path:
         return pathlib.Path(self.canonical(uri))
 
     @contextlib.contextmanager
-    def _replacing(self, uri: str) -> Iterator[pathlib.Path]:
-        """A temporary file beside the target, renamed onto it when the block ends without an error."""
+    def _beside(self, uri: str) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
+        """The place of a temporary file in the target's folder, gone when the block ends, and the target."""
         target = self._path(uri)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
-            yield temporary
-            temporary.replace(target)
+            yield temporary, target
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -147,10 +144,6 @@ def _walk(folder: str, errors: list[OSError]) -> Iterator[Entry]:
                 yield Entry(path, details.st_size, _version(details))
         except OSError as error:
             errors.append(error)
-
-
-def _changed(uri: str) -> ChangedError:
-    return ChangedError(f"{uri} changed while it was read: run again when it is complete")
 
 
 def _version(found: os.stat_result) -> str:

@@ -15,7 +15,6 @@ import functools
 import hashlib
 import itertools
 import logging
-import mimetypes
 import os
 import pathlib
 import random
@@ -34,10 +33,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from transforms.storage import Entry, MediaSource, StorageError, keys
+from transforms.storage import Entry, MediaSource, StorageError, changed, keys
 from transforms.storage.profiles import S3Profile
 from transforms.storage.ranges import served
-from transforms.storage.s3_errors import UNREACHED, NotImplementedHereError, changed, failure, keys_hint, status_of
+from transforms.storage.s3_errors import UNREACHED, NotImplementedHereError, failure, keys_hint, status_of
 
 PART_BYTES = 8 << 20  # every part but the last: R2 takes equal ones only. Doubled until 10,000 are enough
 UPLOADS = 4  # parts of one file that are on their way
@@ -74,13 +73,12 @@ class S3Store:
 
     def list(self, folder: str) -> Iterator[Entry]:
         with self._asking(folder) as (client, bucket, key):
-            yield from self._listed(client, folder, Bucket=bucket, Prefix=_below(key))
+            yield from self._listed(client, folder, Bucket=bucket, Prefix=keys.below(key))
 
     def glob(self, pattern: str) -> Iterator[Entry]:
         with self._asking(pattern) as (client, bucket, key):
-            prefix = re.split(r"[*?\[]", key, maxsplit=1)[0]
             parts = key.split("/")
-            flat = "/" not in key[len(prefix) :] and parts[-1] != "**"
+            prefix, flat = keys.literal_start(key)
             level = {"Delimiter": "/"} if flat else {}  # else what lies below is listed, and left out here
             for entry in self._listed(client, pattern, Bucket=bucket, Prefix=prefix, **level):
                 if keys.matches(self._place(entry.uri)[1].split("/"), parts):
@@ -88,7 +86,7 @@ class S3Store:
 
     def is_folder(self, uri: str) -> bool:
         with self._asking(uri) as (client, bucket, key):
-            found = client.list_objects_v2(Bucket=bucket, Prefix=_below(key), MaxKeys=1)
+            found = client.list_objects_v2(Bucket=bucket, Prefix=keys.below(key), MaxKeys=1)
             return not key or "Contents" in found
 
     def read(self, uri: str) -> bytes:
@@ -108,14 +106,14 @@ class S3Store:
     def put(self, uri: str, data: bytes) -> None:
         with self._asking(uri) as (client, bucket, key):
             client.put_object(
-                Bucket=bucket, Key=key, Body=data, ContentMD5=_md5(data), ContentType=_content_type(key)
+                Bucket=bucket, Key=key, Body=data, ContentMD5=_md5(data), ContentType=keys.content_type(key)
             )
 
     def put_new(self, uri: str, data: bytes) -> bool:
         """Writers must put different data: one whose answer got lost finds by its data that it was the first."""
         with self._asking(uri) as (client, bucket, key):
             place, tried_again = {"Bucket": bucket, "Key": key}, False
-            content = {"Body": data, "ContentMD5": _md5(data), "ContentType": _content_type(key)}
+            content = {"Body": data, "ContentMD5": _md5(data), "ContentType": keys.content_type(key)}
             for attempt in itertools.count(1):
                 try:
                     client.put_object(**place, **content, IfNoneMatch="*")
@@ -139,7 +137,7 @@ class S3Store:
             preferred_transfer_client="classic",  # the same parts everywhere
         )
         with self._asking(uri) as (client, bucket, key), create_transfer_manager(client, config) as manager:
-            manager.upload(str(path), bucket, key, {"ContentType": _content_type(key)}).result()
+            manager.upload(str(path), bucket, key, {"ContentType": keys.content_type(key)}).result()
 
     def delete(self, uri: str) -> None:
         with self._asking(uri) as (client, bucket, key), contextlib.suppress(client.exceptions.NoSuchKey):
@@ -148,7 +146,7 @@ class S3Store:
     def sweep(self, folder: str) -> None:
         try:
             with self._asking(folder) as (client, bucket, key):
-                pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=_below(key))
+                pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=keys.below(key))
                 for upload in (upload for page in pages for upload in page.get("Uploads", ())):
                     with contextlib.suppress(client.exceptions.NoSuchUpload):
                         client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
@@ -221,15 +219,6 @@ def _length(found: dict[str, Any]) -> int:
     """How many bytes the answer is about: what middlemen break is the body and its Content-Length."""
     given = re.match(r"bytes (\d+)-(\d+)", found.get("ContentRange", ""))
     return int(given[2]) - int(given[1]) + 1 if given else found["ContentLength"]
-
-
-def _below(key: str) -> str:
-    return f"{key}/" if key else ""
-
-
-def _content_type(key: str) -> str:
-    """What a browser is told that shows the object."""
-    return mimetypes.guess_type(key)[0] or "application/octet-stream"
 
 
 def _md5(data: bytes) -> str:

@@ -10,7 +10,7 @@ from botocore import exceptions
 from botocore.exceptions import ClientError
 from urllib3.exceptions import HTTPError
 
-from transforms.storage import ChangedError, StorageError
+from transforms.storage import StorageError, changed
 from transforms.storage.profiles import S3Profile
 
 SHOWN = 200  # characters of what a store says
@@ -60,10 +60,6 @@ def failure(error: Exception, uri: str, bucket: str, profile: S3Profile) -> OSEr
     if code in NAMES_THAT_CANNOT_BE:
         return StorageError(errno.EINVAL, says, uri)
     return StorageError(f"{uri}: {says}")
-
-
-def changed(uri: str) -> ChangedError:
-    return ChangedError(f"{uri} changed since it was listed: run again when it is complete")
 
 
 def _remedy(code: str, profile: S3Profile) -> str:
