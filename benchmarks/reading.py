@@ -24,7 +24,7 @@ from typing import Any
 from tests.proxy import FaultProxy
 from tests.s3 import S3Server, running_ceph
 from transforms.decode_audio import DecodeConfig, decode
-from transforms.media.ffmpeg import RECEIVE_BUFFER, find_ffmpeg
+from transforms.media.ffmpeg import find_ffmpeg, network_options
 from transforms.records import MediaChunk, MediaFile
 from transforms.storage import Entry, Store, Stores
 
@@ -69,7 +69,8 @@ def plain_decoded(client: Any, bucket: str, key: str) -> int:
 
 def ours_decoded(store: Store, entry: Entry) -> int:
     with store.open_media(entry) as source:
-        decoded("-recv_buffer_size", str(RECEIVE_BUFFER), "-i", source.url)
+        options = network_options(source.url).items()
+        decoded(*(word for name, value in options for word in (f"-{name}", str(value))), "-i", source.url)
         assert source.error is None
     return entry.size_bytes
 

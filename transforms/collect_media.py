@@ -22,14 +22,10 @@ import apache_beam as beam
 from transforms.ahead import ahead
 from transforms.dead_letters import MediaError, attempt, dead_letter
 from transforms.layers import Layers, chunk_key
+from transforms.media.suffixes import MEDIA, suffix_of
 from transforms.records import DeadLetter, MediaChunk, MediaFile
 from transforms.storage import Entry, StorageError, Store, Stores, join, without_secrets
 
-AUDIO_SUFFIXES = {".aac", ".ac3", ".aif", ".aiff", ".amr", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mp2", ".mp3"}
-AUDIO_SUFFIXES |= {".oga", ".ogg", ".opus", ".wav", ".wma"}
-VIDEO_SUFFIXES = {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"}
-VIDEO_SUFFIXES |= {".ogv", ".ts", ".vob", ".webm", ".wmv"}
-MEDIA_SUFFIXES = frozenset(AUDIO_SUFFIXES | VIDEO_SUFFIXES)
 MANIFEST_SUFFIXES = frozenset([".txt", ".csv", ".jsonl", ".parquet"])
 PATH_COLUMNS = ("path", "uri", "url", "file")
 NAME_BYTES = 150  # of a folder or file name; file systems take 255, and suffixes follow
@@ -86,13 +82,13 @@ def list_input(value: str, stores: Stores) -> Iterator[Found]:
     """
     store = stores.serving(value)
     place = store.canonical(value)
-    unknown = MediaFile(media_id(place), value, place, "")
+    unknown = _unknown(place, value)
     found = attempt("CollectMedia", unknown, lambda: _look_up(value, stores))
     if isinstance(found, DeadLetter):
         yield found
     elif found == "folder":
         yield from _in_folder(store, value)
-    elif found is not None and _suffix(value) in MANIFEST_SUFFIXES:
+    elif found is not None and suffix_of(value) in MANIFEST_SUFFIXES:
         yield from _in_manifest(store, found, stores)
     elif found is not None:
         yield media_file(found, found.uri.rsplit("/", 1)[-1])
@@ -121,6 +117,11 @@ def _look_up(uri: str, stores: Stores) -> Entry | Literal["folder"] | None:
 def media_file(entry: Entry, name: str, language: str = "") -> MediaFile:
     """The record of one listed object."""
     return MediaFile(media_id(entry.uri), name, entry.uri, entry.version, entry.size_bytes, language)
+
+
+def _unknown(place: str, name: str) -> MediaFile:
+    """The record of what was named and not found, for its letter."""
+    return MediaFile(media_id(place), name, place, "")
 
 
 def media_id(canonical_uri: str) -> str:
@@ -173,7 +174,7 @@ def give_names(group: tuple[str, Iterable[Found]]) -> Iterator[Found]:
 def file_name(media: str) -> str:
     """The id without its media suffix, safe to write: relative, no control characters, no part too long."""
     parts = [part for part in media.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    if parts and _suffix(parts[-1]) in MEDIA_SUFFIXES:
+    if parts and suffix_of(parts[-1]) in MEDIA:
         parts[-1] = parts[-1].rpartition(".")[0]
     return "/".join(map(_safe, parts)) or "media"
 
@@ -204,7 +205,7 @@ def _in_folder(store: Store, folder: str) -> Iterator[Found]:
     root, any_found = store.canonical(folder), False
     try:
         for entry in store.list(folder):
-            if _suffix(entry.uri) in MEDIA_SUFFIXES:
+            if suffix_of(entry.uri) in MEDIA:
                 any_found = True
                 yield media_file(entry, entry.uri.removeprefix(root).lstrip("/"))
     except OSError as error:
@@ -215,8 +216,7 @@ def _in_folder(store: Store, folder: str) -> Iterator[Found]:
 
 
 def _closed(store: Store, uri: str, error: OSError) -> DeadLetter:
-    place = store.canonical(uri)
-    media = MediaFile(media_id(place), uri, place, "")
+    media = _unknown(store.canonical(uri), uri)
     return dead_letter("CollectMedia", media, MediaError("unreadable", str(error)))
 
 
@@ -226,7 +226,7 @@ def _matching(store: Store, pattern: str) -> Iterator[Found]:
     last, any_found = pattern.rsplit("/", 1)[-1], False
     try:
         for entry in store.glob(pattern):
-            if "." in last or _suffix(entry.uri) in MEDIA_SUFFIXES:
+            if "." in last or suffix_of(entry.uri) in MEDIA:
                 any_found = True
                 yield media_file(entry, entry.uri.removeprefix(root).lstrip("/"))
     except OSError as error:
@@ -261,7 +261,7 @@ def _in_row(number: int, row: dict[str, Any], manifest: MediaFile, stores: Store
     target = path if absolute else join(manifest.uri.rpartition("/")[0], path)
     place = _canonical(target, stores)
     name = without_secrets(path) if row.get("id") in (None, "") else str(row["id"])
-    unknown = MediaFile(media_id(place), name, place, "")
+    unknown = _unknown(place, name)
     entry = attempt("CollectMedia", unknown, lambda: _look_up(target, stores))
     if isinstance(entry, DeadLetter):
         return entry
@@ -284,7 +284,7 @@ def read_manifest(content: bytes, name: str) -> Iterator[dict[str, Any]]:
         MediaError: it cannot be read, or has no column for the path.
     """
     try:
-        rows = list(_parse_manifest(content, _suffix(name)))
+        rows = list(_parse_manifest(content, suffix_of(name)))
     except (ValueError, OSError, csv.Error) as error:  # pyarrow's errors are ValueErrors or OSErrors
         raise MediaError("bad_manifest", str(error)) from error
     if rows and not any(column in row for row in rows for column in PATH_COLUMNS):
@@ -324,11 +324,4 @@ def _content(store: Store, manifest: Entry) -> bytes:
 
 def _nothing(store: Store, uri: str, code: str) -> DeadLetter:
     place = store.canonical(uri)
-    media = MediaFile(media_id(place), uri, place, "")
-    return dead_letter("CollectMedia", media, MediaError(code, place))
-
-
-def _suffix(name: str) -> str:
-    """ ".mp3" of "a.MP3"; "" of a name without a dot."""
-    _, dot, suffix = name.rsplit("/", 1)[-1].rpartition(".")
-    return dot + suffix.lower() if dot else ""
+    return dead_letter("CollectMedia", _unknown(place, uri), MediaError(code, place))

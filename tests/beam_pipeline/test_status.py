@@ -16,7 +16,7 @@ from tests.conftest import ROOT, SAMPLES
 from tests.runs import files, letters, run, transcripts
 
 DONE, FAILED, USAGE, DEAD_LETTERS, KILLED = 0, 1, 2, 3, -9
-GOOD, BAD = 3, 5
+GOOD, BAD, MANY = 3, 5, 20
 
 
 @pytest.fixture(scope="module")
@@ -86,34 +86,30 @@ def test_a_run_that_was_killed_is_told_from_one_that_lives(folder, tmp_path, cap
 def test_a_run_is_watched_from_its_output_alone_while_it_runs(tmp_path, capsys):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
-    for number in range(6):
+    for number in range(MANY):
         shutil.copy(SAMPLES / "market.mp4", folder / f"{number}.mp4")
     command = [sys.executable, "-m", "beam_pipeline", "--input", str(folder), "--output", str(out)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    running = subprocess.Popen([*command, "--model", "demo"], cwd=ROOT, **quiet)
+    running = subprocess.Popen([*command, "--model", "demo", "--batch_size", "1"], cwd=ROOT, **quiet)
     try:
-        states = list(_watched(out, running))
+        states = list(_watched(out, running, capsys))
     finally:
         running.kill()
         running.wait()
     assert states[0]["state"] == "running"
     assert states[0]["process"] == running.pid
-    assert all(each["media"] in (0, 6) and each["media"] == each["done"] + each["left"] for each in states)
-    assert any(0 < each["done"] < 6 and each["seconds_left"] is not None for each in states)
-    assert (states[-1]["state"], states[-1]["done"], states[-1]["left"]) == ("finished", 6, 0)
-    assert "6 media: 6 done, 0 failed, 0 left" in told(capsys, status, out, "--watch")
+    assert all(each["media"] in (0, MANY) and each["media"] == each["done"] + each["left"] for each in states)
+    assert any(0 < each["done"] < MANY and each["seconds_left"] is not None for each in states)
+    assert (states[-1]["state"], states[-1]["done"], states[-1]["left"]) == ("finished", MANY, 0)
+    assert f"{MANY} media: {MANY} done, 0 failed, 0 left" in told(capsys, status, out, "--watch")
 
 
-def _watched(out, running):
+def _watched(out, running, capsys):
     """What status tells until the run has ended."""
     _until((out / "run.json").exists, running)
     until = time.monotonic() + 120
     while time.monotonic() < until:
-        done = subprocess.run(
-            [sys.executable, "-m", "beam_pipeline.status", "--output", str(out), "--json"],
-            capture_output=True, text=True, cwd=ROOT, check=True,
-        )  # fmt: skip
-        yield (found := json.loads(done.stdout))
+        yield (found := json.loads(told(capsys, status, out, "--json")))
         if found["state"] != "running":
             return
 

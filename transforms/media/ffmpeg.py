@@ -20,13 +20,15 @@ from typing import NamedTuple
 import ffmpeg
 
 from transforms.dead_letters import MediaError
+from transforms.media.suffixes import AUDIO, MP4, suffix_of
 from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 LOG_HEAD_BYTES = 64 << 10  # the container's description comes first ...
 LOG_TAIL_BYTES = 4 << 10  # ... and the reason of a failure last
 VIDEO = r": Video: (?!.*\(attached pic\))"  # a cover picture is no video
 CUT_SHORT = "partial file|(?:File ended|Stream ends) prematurely"  # ffmpeg says so and exits with 0
-RECEIVE_BUFFER = 32 << 10  # bytes; ffmpeg reads through gaps of up to twice that; left to itself, of megabytes
+RECEIVE_BUFFER = 64 << 10  # bytes; ffmpeg reads through gaps of up to twice that; left to itself, of megabytes
+SOUND_RECEIVE_BUFFER = 256 << 10  # bytes; a file of sound has no gaps, and both processes take fewer turns
 LAYOUTS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}
 
 _running: set[subprocess.Popen[bytes]] = set()
@@ -169,7 +171,7 @@ def _stream(url: str, protocols: str, track: str) -> object:
     The filter pads a track that starts late and fills gaps, so that a sample's place is its time.
     """
     quiet = {"nostdin": None, "hide_banner": None, "nostats": None, "loglevel": "info"}
-    source = ffmpeg.input(url, protocol_whitelist=protocols, threads=1, **_network(url), **quiet)
+    source = ffmpeg.input(url, protocol_whitelist=protocols, threads=1, **network_options(url), **quiet)
     number = track or "0"
     # As the input of a filter it is the first track that matches; -map would take all of the language.
     wanted = f"a:{number}" if number.isdigit() else f"a:m:language:{number}"
@@ -177,10 +179,15 @@ def _stream(url: str, protocols: str, track: str) -> object:
     return even.output("pipe:1", format="s16le", acodec="pcm_s16le", ac=1, ar=SAMPLE_RATE_HZ)
 
 
-def _network(url: str) -> dict[str, object]:
+def network_options(url: str) -> dict[str, object]:
     """What ffmpeg needs to read from `transforms.storage.ranges`: no other server or proxy is ever asked."""
-    server = re.match(r"http://[^/]+", url)
-    return {"http_proxy": server[0], "recv_buffer_size": RECEIVE_BUFFER} if server else {}
+    server, kind = re.match(r"http://[^/]+", url), suffix_of(url)
+    if not server:
+        return {}
+    buffer = SOUND_RECEIVE_BUFFER if kind in AUDIO else RECEIVE_BUFFER
+    # Without an index, ffmpeg would read an MP4 in fragments to its end for a list of them, and then once more.
+    once = {"fflags": "+ignidx"} if kind in MP4 else {}
+    return {"http_proxy": server[0], "recv_buffer_size": buffer, **once}
 
 
 def parse_log(log: str) -> Source:

@@ -187,6 +187,18 @@ def test_video_in_long_stretches_is_not_fetched(films):
     assert store.asked_bytes() < len(store.data) / 2
 
 
+def test_an_mp4_in_fragments_is_fetched_once(tmp_path):
+    path = tmp_path / "fragments.mov"
+    sound = ["-f", "lavfi", "-i", "anoisesrc=d=180:seed=1:r=44100", "-ac", "2", "-c:a", "pcm_s16le"]
+    run_ffmpeg(*sound, "-movflags", "empty_moov", "-frag_duration", 2_000_000, path)
+    store = Store(path.read_bytes())
+    assert len(store.data) > 3 * LARGEST_BLOCK  # more than is held: what is wanted again is fetched again
+    with served(store, len(store.data), path.name) as source:
+        decoded = decode(source)
+    assert decoded.pcm == from_disk(path).pcm
+    assert store.asked_bytes() <= len(store.data) + MIB
+
+
 @pytest.mark.parametrize("name", ["a.wav", "a.mp3", "at the end.mp4", "in front.m4a"])
 def test_where_the_store_fails_the_source_says_so_and_ffmpeg_ends(media, name):
     whole, failure = media(name).read_bytes(), StorageError("the store is gone")
