@@ -44,10 +44,10 @@ def test_the_console_script_of_an_installed_wheel_transcribes(wheel, tmp_path):
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    flags = ["--input", str(SAMPLES / "letter.flac"), "--output", "out", "--model", "demo"]
+    flags = ["--input", str(SAMPLES / "village.opus"), "--output", "out", "--model", "demo"]
     command = [sys.executable, str(site / "bin" / "beam-pipeline"), *flags]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert str(site) in json.loads((tmp_path / "out/run.json").read_text())["model"]["path"]
-    text = json.loads((tmp_path / "out/media/letter.json").read_text())["transcription"]
-    assert text == " ".join(utterance["text"] for utterance in TRUTH["letter.flac"]["utterances"])
+    text = json.loads((tmp_path / "out/media/village.json").read_text())["transcription"]
+    assert text == " ".join(utterance["text"] for utterance in TRUTH["village.opus"]["utterances"])

@@ -16,7 +16,7 @@ import numpy as np
 from evaluate import Bench, Case
 from speech import SAMPLE_RATE_HZ, to_int16
 
-LONGEST_S = 8.0
+LONGEST_S = 15.0
 
 
 def choose() -> list[Case]:

@@ -57,7 +57,7 @@ utterance a window; `filled` windows hold as many utterances, of several voices,
 
 {table}
 
-{start_note}Of {silent_windows} windows of silence, noise, tones and hum: {silent_words} words where
+Of {silent_windows} windows of silence, noise, tones and hum: {silent_words} words where
 windows with a no-speech probability over 0.6 (at `<|startoftranscript|>`) are dropped, as the
 pipeline does, and {silent_plain} words without that rule.
 
@@ -74,31 +74,18 @@ negations and numbers ({sentences} pairs in training, {held_out} held out). Spee
 utterances by espeak-ng 1.51 (`hi`, `en-us`, `en-gb`) with {variants} of its variants and {made}
 variants of random formants, at 120 to 215 words a minute; some through mp3, opus and 8 kHz mu-law
 codecs, in small rooms, clipped. Windows: random pauses, gains, noise, hum, tones and music. No
-recording of a person was used. Seed 1.
+recording of a person was used.
 
-{start_weights}
-
-Training: Muon and AdamW in bfloat16 with an auxiliary CTC loss on the encoder's states, {hours}
-hours of steps on two cores of an Intel Xeon with AMX, shared with other work. Stages:
+The weights started from nothing. The stages below were run as two trainings, the second from the
+weights of the first, with seeds 1 and 2. Training: Muon and AdamW in bfloat16 with an auxiliary
+CTC loss on the encoder's states, {hours} hours of steps on two cores of an Intel Xeon with AMX,
+shared with other work. Stages:
 
 | frame | longest window | utterances up to | batch | steps | learning rate |
 |---|---|---|---|---|---|
 {stages}
 
 sha256 of `model.safetensors`: `{sha256}`
-"""
-FROM_NOTHING = "The weights started from nothing."
-FROM_EARLIER = """\
-The weights did **not** start from nothing: they started from an earlier model of the same shape and
-tokenizer, which knew the 80 words a language of the base patterns in 89 of espeak-ng's voices; the
-held-out voices were unheard there too. The lengths of the stages below were settled while training
-ran (the first was planned longer, and the first 174 steps of the last had fewer full windows), so
-that the same command gives a model of the same kind, not the same weights."""
-EARLIER_NOTE = """\
-The earlier model that the weights started from drew its sentences from the base patterns without
-holding any out, so sentences of the base patterns may have been heard there, in other voices. The
-row `single, beyond the base patterns` counts only sentences that no training ever saw.
-
 """
 LAST_LAYER = 1
 
@@ -174,8 +161,6 @@ def card(figures: dict, checkpoint: Path) -> str:
     return CARD.format(
         longest=f"{LONGEST_WINDOW_S:g}",
         width=train.model_config().d_model,
-        start_note=EARLIER_NOTE if vocabulary.START.exists() else "",
-        start_weights=FROM_EARLIER if vocabulary.START.exists() else FROM_NOTHING,
         parameters=f"{figures['parameters'] / 1e6:.1f}",
         sentences=sum(len(pairs) for pairs in training),
         held_out=len(kept),

@@ -8,13 +8,10 @@ import functools
 import json
 
 import sentences
-from speech import WORK
 from tokenizers import ByteLevelBPETokenizer
 from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-START = WORK / "start"
-"""The folder of an earlier model to start from; without it, training starts from nothing."""
 TEXT_TOKENS = 1_000
 END = "<|endoftext|>"
 SPECIAL = (
@@ -36,10 +33,8 @@ def make_processor() -> WhisperProcessor:
     """Return Whisper's feature extractor with a tokenizer trained on the training sentences.
 
     Text tokens come first, so an id below `<|endoftext|>` is text. The result is the same each
-    time. Where training starts from an earlier model, the tokenizer is that model's.
+    time.
     """
-    if START.exists():
-        return WhisperProcessor.from_pretrained(START)
     trained = ByteLevelBPETokenizer()
     texts = sorted({f" {text}" for text in sentences.all_sentences()})
     trained.train_from_iterator(texts, TEXT_TOKENS, min_frequency=1, show_progress=False)
