@@ -1,0 +1,205 @@
+"""What changed between two runs, from their outputs alone: `python -m beam_pipeline.diff A B`.
+
+Media are matched by media_id, and by id where the input lies elsewhere. Rows go through a temporary database on disk,
+so that neither the number of media nor their texts need to fit into memory: held are a batch of rows and the texts of
+one media of both runs.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from beam_pipeline.dataset import rows
+from beam_pipeline.last_run import LastRun, NoRunError, read
+from beam_pipeline.options import Parser, read_config
+from beam_pipeline.word_error import Compared, compare_texts
+from transforms.storage import Stores
+from transforms.storage.profiles import read_profiles
+
+DESCRIPTION = "Compare two runs: options, media, and the word error between their texts, A as the reference."
+PLACES = {"output", "path"}  # where a run writes, and where its model lies, is no difference
+TABLES = """
+    create table media (run, media_id, id, state, language, text);
+    create table pair (a, b);
+"""
+INDEX = "create index by_media_id on media (media_id); create index by_id on media (id);"
+BY_MEDIA_ID = """
+    insert into pair select a.rowid, b.rowid from media a join media b using (media_id) where a.run = 0 and b.run = 1
+"""
+LONELY = """
+    create temp table lonely as
+    select rowid as row, run, id, count(*) over (partition by run, id) as namesakes from media
+    where rowid not in (select a from pair) and rowid not in (select b from pair);
+    create index lonely_by_id on lonely (id);
+"""
+BY_ID = """
+    insert into pair select a.row, b.row from lonely a join lonely b using (id)
+    where a.run = 0 and b.run = 1 and a.namesakes = 1 and b.namesakes = 1
+"""
+ALONE = """
+    from media where run = ? and rowid not in (select a from pair) and rowid not in (select b from pair)
+"""
+CHANGED = "from pair join media a on a.rowid = pair.a join media b on b.rowid = pair.b where a.state != b.state"
+TEXTS = """
+    select b.id, a.language, a.text, b.text
+    from pair join media a on a.rowid = pair.a join media b on b.rowid = pair.b
+    where a.text is not null and b.text is not null
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print what changed; gives 0 also where much did, 2 where there is nothing to compare."""
+    made = Parser(prog="python -m beam_pipeline.diff", description=DESCRIPTION, allow_abbrev=False)
+    made.add_argument("a", metavar="A", help="the --output of one run, the reference")
+    made.add_argument("b", metavar="B", help="the --output of the other run")
+    made.add_argument("--config", metavar="FILE.yaml", help="a run's config file, where it describes stores")
+    made.add_argument("--json", action="store_true", help="print JSON")
+    made.add_argument("--limit", type=int, default=10, metavar="N", help="media shown in each list; 10 if not given")
+    flags = made.parse_args(argv)
+    if flags.limit < 0:
+        made.error(f"--limit {flags.limit}: give 0 or more")
+    try:
+        stores = Stores(read_profiles(read_config(made, flags.config)[1] if flags.config else {}))
+        found = compare(read(flags.a, stores), read(flags.b, stores), flags.limit)
+    except (NoRunError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(found, ensure_ascii=False, indent=1) if flags.json else "\n".join(lines(found)))
+    return 0
+
+
+def compare(a: LastRun, b: LastRun, limit: int) -> dict[str, Any]:
+    """All that differs; lists hold at most `limit` media."""
+    database = sqlite3.connect("")  # a file that is deleted when it is closed
+    database.executescript(TABLES)
+    for number, run in enumerate((a, b)):
+        database.executemany(f"insert into media values ({number}, ?, ?, ?, ?, ?)", _media(run))
+    for statement in (INDEX, BY_MEDIA_ID, LONELY, BY_ID):
+        database.executescript(statement)
+    total, languages, worst = _texts(database, limit)
+    return {
+        "a": _about(a),
+        "b": _about(b),
+        "options": differing(a.record["options"], b.record["options"]),
+        "models": differing(a.record["model"], b.record["model"]),
+        "versions": differing(a.record["versions"], b.record["versions"]),
+        "media": _counts(database),
+        "gone": _ids(database, 0, limit),
+        "added": _ids(database, 1, limit),
+        "changed": [
+            dict(zip(("id", "a", "b"), row, strict=True))
+            for row in database.execute(f"select b.id, a.state, b.state {CHANGED} order by 1, 2, 3 limit ?", [limit])
+        ],
+        "texts": total.to_json(),
+        "languages": {code: each.to_json() for code, each in sorted(languages.items())},
+        "worst": [{"id": name, "language": code, **each.to_json()} for name, code, each in worst],
+    }
+
+
+def _about(run: LastRun) -> dict[str, Any]:
+    return {
+        "output": run.layers.output,
+        "run": run.layers.run,
+        "started": run.record["started"],
+        "state": run.state(),
+    }
+
+
+def differing(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[Any]]:
+    """What both say of each name of which they do not say the same; None where one says nothing."""
+    pairs = {name: [a.get(name), b.get(name)] for name in sorted({*a, *b} - PLACES)}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _media(run: LastRun) -> Iterator[tuple[str | None, ...]]:
+    """Each media of a run: media_id, id, state, language, text (None where it failed)."""
+    for row in rows(run.layers, "transcripts", ["media_id", "id", "status", "language", "transcription"]):
+        yield row["media_id"], row["id"], row["status"], row["language"] or "none", row["transcription"]
+    for row in rows(run.layers, "dead_letters", ["media_id", "id", "code"]):
+        yield row["media_id"], row["id"], f"failed: {row['code']}", None, None
+
+
+def _counts(database: sqlite3.Connection) -> dict[str, int]:
+    """How many media there are on each side, on both and on one alone, and how many changed their status."""
+
+    def count(what: str, *values: int) -> int:
+        return database.execute(f"select count(*) {what}", values).fetchone()[0]
+
+    sides = {"a": count("from media where run = 0"), "b": count("from media where run = 1")}
+    alone = {"gone": count(ALONE, 0), "added": count(ALONE, 1)}
+    return {**sides, "both": count("from pair"), **alone, "changed": count(CHANGED)}
+
+
+def _ids(database: sqlite3.Connection, run: int, limit: int) -> list[str]:
+    """The first ids of media that one run alone has."""
+    return [row[0] for row in database.execute(f"select id {ALONE} order by id limit ?", (run, limit))]
+
+
+def _texts(
+    database: sqlite3.Connection, limit: int
+) -> tuple[Compared, dict[str, Compared], list[tuple[str, str, Compared]]]:
+    """All texts together, those of each language of A, and the media that differ most."""
+    languages: dict[str, Compared] = {}
+    worst: list[tuple[str, str, Compared]] = []
+    for name, language, one, other in database.execute(TEXTS):
+        compared = compare_texts(one, other, language)
+        languages[language] = languages.get(language, Compared()).plus(compared)
+        if compared.errors:
+            worst = heapq.nsmallest(limit, [*worst, (name, language, compared)], _by_error)
+    total = Compared()
+    for each in languages.values():
+        total = total.plus(each)
+    return total, languages, worst
+
+
+def _by_error(row: tuple[str, str, Compared]) -> tuple[float, int, str]:
+    return -row[2].word_error, -row[2].errors, row[0]
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """What differs, for people."""
+    told = []
+    for side in ("a", "b"):
+        about = found[side]
+        told.append(f"{side.upper()} {about['output']}: run {about['run']}, {about['started']}")
+        if about["state"] != "finished":
+            told[-1] += f" ({about['state']}: what is compared is the dataset of the run before it)"
+    for name in ("options", "models", "versions"):
+        pairs = [f"{key}: {_value(a)} → {_value(b)}" for key, (a, b) in found[name].items()]
+        told += _listed(f"{name} that differ", pairs)
+    media, texts = found["media"], found["texts"]
+    told += ["", f"{media['a']} media in A, {media['b']} in B, {media['both']} in both"]
+    for name in ("gone", "added"):
+        told += _listed(f"{media[name]} {name}", found[name], media[name])
+    changed = [f"{each['id']}: {each['a']} → {each['b']}" for each in found["changed"]]
+    told += _listed(f"{media['changed']} with another status", changed, media["changed"])
+    told += ["", f"{texts['media']} texts in both, {texts['identical']} identical"]
+    rates = {"all": texts, **found["languages"]} if texts["media"] else {}
+    told += [f"  {_rate(each)}  {code}" for code, each in rates.items()]
+    worst = [f"{_rate(each)}  {each['id']} ({each['language']})" for each in found["worst"]]
+    return told + _listed("those that differ most", worst)
+
+
+def _listed(title: str, entries: list[str], of: int = 0) -> list[str]:
+    """A list under its title, nothing where it is empty; `of` is how many there are if not all are listed."""
+    more = [f"and {of - len(entries)} more"] if of > len(entries) else []
+    return ["", title, *(f"  {entry}" for entry in entries + more)] if entries or more else []
+
+
+def _rate(figures: dict[str, Any]) -> str:
+    return f"{figures['word_error']:7.1%} word error ({figures['errors']} of {figures['words']})"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value in (None, "") else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
