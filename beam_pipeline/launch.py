@@ -24,7 +24,9 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipeline.alive import alive
+from beam_pipeline.failures import retry_command
 from beam_pipeline.job import Job
+from beam_pipeline.last_run import LastRun
 from beam_pipeline.pipeline import build
 from beam_pipeline.progress import Progress
 from runners import direct
@@ -114,6 +116,8 @@ def _run_owned(
             job.layers.store.sweep(job.output)
         job = job.in_generation(anew=flags.overwrite)
         record = _start_record(job, flags, beam_flags, words)
+        retry = retry_command(LastRun(record, job.layers))
+        job = dataclasses.replace(job, dataset=dataclasses.replace(job.dataset, retry=retry))
         job.layers.forget_plans()
         job.layers.commit_generation(finished=False)
         if job.model.is_demo:

@@ -1,9 +1,10 @@
-"""WriteDataset: MediaOutcome of every media → the Parquet dataset and summary.json, read from the layers.
+"""WriteDataset: MediaOutcome of every media → the Parquet dataset, summary.json and report.html, from the layers.
 
     transcripts/00000-of-00001.parquet   one row a media
     segments/00000-of-00001.parquet      one row a segment
     dead_letters/00000-of-00001.parquet  one row a media that could not be done
-    summary.json
+    summary.json                         its figures
+    report.html                          the same for people, with a few of the media
 
 A media's shard is a hash of its id, and rows are sorted inside a shard: the same layers give the same bytes. Only
 the rows of one row group are held at a time. Shards of an earlier run with another count are removed at the end.
@@ -24,7 +25,9 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
+from apache_beam.transforms.combiners import TupleCombineFn
 
+from transforms import highlights
 from transforms.ahead import ahead
 from transforms.dataset_schema import (
     DEAD_LETTERS,
@@ -35,9 +38,11 @@ from transforms.dataset_schema import (
     transcript_row,
 )
 from transforms.dead_letters import attempt
-from transforms.layers import Layers, json_bytes
+from transforms.highlights import Highlights, MergeHighlights
+from transforms.layers import Layers, file_of, json_bytes
 from transforms.owner import check_owner
-from transforms.records import DeadLetter, MediaChunk, MediaOutcome, Transcript
+from transforms.records import DeadLetter, MediaChunk, MediaFile, MediaOutcome, Transcript
+from transforms.report import About, report
 from transforms.storage import join
 from transforms.summary import MergeSummaries, Summary, merge, of_dead_letter, of_transcript, to_json
 from transforms.transcripts import Provenance, read_transcript
@@ -48,11 +53,14 @@ ROW_GROUP = 20_000  # rows, a transcript with each of its segments: a few ten MB
 
 @dataclasses.dataclass(frozen=True)
 class DatasetConfig:
-    """The shape of the dataset, and what the summary says of the run."""
+    """The shape of the dataset, and what the summary and the report say of the run."""
 
     num_shards: int = 1
     about: tuple[tuple[str, Any], ...] = ()  # goes into summary.json as it is
     started_at: float = 0.0  # seconds since 1970
+    options: tuple[tuple[str, str], ...] = ()  # those that are not as they come
+    retry: str = ""  # the command that tries dead letters again
+    audio_is_kept: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_shards <= 99_999:
@@ -74,7 +82,7 @@ class WriteDataset(beam.PTransform):
             | "KeyByShard" >> beam.Map(keyed_by_shard, shards).with_output_types(tuple[int, MediaOutcome])
             | "Shards" >> beam.GroupByKey()
             | "WriteShard" >> beam.Map(write_shard, self.layers, self.provenance, shards)
-            | "AddUp" >> beam.CombineGlobally(MergeSummaries()).without_defaults()
+            | "AddUp" >> beam.CombineGlobally(TupleCombineFn(MergeSummaries(), MergeHighlights())).without_defaults()
             | "Publish" >> beam.Map(publish, self.layers, self.config)
         )
 
@@ -85,23 +93,35 @@ def keyed_by_shard(outcome: MediaOutcome, shards: int) -> tuple[int, MediaOutcom
 
 def write_shard(
     keyed: tuple[int, Iterable[MediaOutcome]], layers: Layers, provenance: Provenance, shards: int
-) -> Summary:
-    """Write the three tables of one shard, rows by id, and return its figures."""
+) -> tuple[Summary, Highlights]:
+    """Write the three tables of one shard, rows by id, and return its figures and what it has to show."""
     shard, outcomes = keyed
-    summary: Summary = Summary()
+    summary, shown = Summary(), Highlights()
     check_owner(layers)
     with ShardWriter(layers, shard, shards) as writer:
-        ordered = sorted(outcomes, key=lambda each: (each.media.id, each.media.media_id))
+        ordered = sorted(once(outcomes), key=lambda each: (each.media.id, each.media.media_id))
         for outcome, told in ahead(lambda each: (each, read_outcome(each, layers, provenance)), ordered):
             if isinstance(told, DeadLetter):
                 writer.add("dead_letters", [dead_letter_row(told)])
                 summary = merge(summary, of_dead_letter(told, outcome))
+                shown = highlights.merge(shown, highlights.of_dead_letter(told))
             else:
                 writer.add("transcripts", [transcript_row(told)])
                 writer.add("segments", segment_rows(told))
                 summary = merge(summary, of_transcript(told, outcome))
+                shown = highlights.merge(shown, highlights.of_transcript(told))
     summary["_shards", str(shard)] = 1
-    return summary
+    return summary, shown
+
+
+def once(outcomes: Iterable[MediaOutcome]) -> Iterable[MediaOutcome]:
+    """One outcome for each media: of a long one, two chunks may fail, or each find itself to be the last."""
+    found: dict[str, MediaOutcome] = {}
+    for outcome in outcomes:
+        known = found.setdefault(outcome.media.media_id, outcome)
+        if outcome.failed and not known.failed:
+            found[outcome.media.media_id] = outcome
+    return found.values()
 
 
 def read_outcome(outcome: MediaOutcome, layers: Layers, provenance: Provenance) -> Transcript | DeadLetter:
@@ -109,7 +129,7 @@ def read_outcome(outcome: MediaOutcome, layers: Layers, provenance: Provenance) 
     letter = layers.dead(outcome.media) if outcome.failed else None
     if letter:
         return letter
-    chunk = MediaChunk(outcome.media)
+    chunk = MediaChunk(outcome.media, chunks=outcome.chunks)
     read = functools.partial(read_transcript, chunk, layers, provenance)
     told = attempt("WriteDataset", outcome.media, read, fatal=OSError)  # a store that is away is no media's fault
     if isinstance(told, DeadLetter):
@@ -117,9 +137,28 @@ def read_outcome(outcome: MediaOutcome, layers: Layers, provenance: Provenance) 
     return told
 
 
-def publish(summary: Summary, layers: Layers, config: DatasetConfig) -> dict[str, Any]:
-    """Fill the shards that got no media, remove those of earlier runs, and write summary.json."""
+def publish(whole: tuple[Summary, Highlights], layers: Layers, config: DatasetConfig) -> dict[str, Any]:
+    """Leave exactly the shards of this run, and write what speaks of the whole, for machines and for people."""
+    summary, shown = whole
     check_owner(layers)
+    _settle_shards(summary, layers, config)
+    figures = Summary({path: value for path, value in summary.items() if path[0] != "_shards"})
+    content = to_json(figures, time.time() - config.started_at, dict(config.about))
+    layers.store.put(join(layers.output, "summary.json"), json_bytes(content, indent=1))
+    store = layers.store
+
+    def kept_audio(media: MediaFile) -> str | None:
+        name = file_of(media, "opus")
+        return name if config.audio_is_kept and store.stat(join(layers.output, name)) else None
+
+    about = About(layers.output, layers.run, config.started_at, config.options, config.retry)
+    page = report(content, shown, about, kept_audio).encode("utf-8", "backslashreplace")  # a name may be no UTF-8
+    layers.store.put(join(layers.output, "report.html"), page)
+    return content
+
+
+def _settle_shards(summary: Summary, layers: Layers, config: DatasetConfig) -> None:
+    """Fill the shards that got no media, and remove those of earlier runs."""
     written = {int(path[1]) for path in summary if path[0] == "_shards"}
     for shard in set(range(config.num_shards)) - written:
         with ShardWriter(layers, shard, config.num_shards):
@@ -133,10 +172,6 @@ def publish(summary: Summary, layers: Layers, config: DatasetConfig) -> dict[str
         for entry in store.list(join(layers.output, table)):
             if entry.uri.endswith(".parquet") and entry.uri not in expected:
                 store.delete(entry.uri)
-    figures = Summary({path: value for path, value in summary.items() if path[0] != "_shards"})
-    content = to_json(figures, time.time() - config.started_at, dict(config.about))
-    store.put(join(layers.output, "summary.json"), json_bytes(content, indent=1))
-    return content
 
 
 def shard_uri(layers: Layers, table: str, shard: int, shards: int) -> str:
