@@ -32,6 +32,7 @@ CODES = {
     "no_samples": "The audio track holds no samples. The file is a header without content: fetch it again.",
     "too_long": "The audio is longer than `--max_media_hours`. Raise it if that is meant; add `--retry_failed`.",
     "decoder_timeout": "The decoder gave no audio for `--decode_timeout_s`. Raise it, and add `--retry_failed`.",
+    "decoder_killed": "Something outside ended the decoder, perhaps for want of memory. Add `--retry_failed`.",
     "decode_failed": "ffmpeg failed. `detail` holds its last words; play the file to see whether it is damaged.",
     "engine_failed": "The model failed on every window: see `detail`. Put it right, and add `--retry_failed`.",
     "cannot_save": "Its files cannot have its name. Give it another `id` in a manifest, and add `--retry_failed`.",
@@ -46,7 +47,7 @@ PROBLEMS = {  # of a media that still has a transcript
     "translation_failed": "The translator gave no usable answer for this cue. The next run asks for it again.",
 }
 RETRYABLE = {"missing", "no_match", "unreadable", "store_failed", "changed", "decoder_timeout", "engine_failed"}
-RETRYABLE |= {"incomplete", "layer_lost", "unexpected"}
+RETRYABLE |= {"decoder_killed", "incomplete", "layer_lost", "unexpected"}
 
 
 class TooManyFailuresError(Exception):

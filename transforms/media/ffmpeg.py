@@ -9,9 +9,11 @@ import atexit
 import contextlib
 import functools
 import os
+import pathlib
 import re
 import selectors
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -26,7 +28,27 @@ from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 LOG_HEAD_BYTES = 64 << 10  # the container's description comes first ...
 LOG_TAIL_BYTES = 4 << 10  # ... and the reason of a failure last
 VIDEO = r": Video: (?!.*\(attached pic\))"  # a cover picture is no video
-CUT_SHORT = "partial file|(?:File ended|Stream ends) prematurely"  # ffmpeg says so and exits with 0
+# ffmpeg says so and exits with 0
+CUT_SHORT = "partial file|(?:File ended|Stream ends) prematurely|CRC mismatch"
+CORRUPT = "corrupt input packet in stream"  # without frames, also the last piece of a stream of unknown length
+UNFRAMED = ("pcm", "adpcm")
+FIGURES = re.compile(r"(size|frame)=|video:")  # that differ from run to run
+LOST = re.compile("Error while decoding stream|Error submitting packet to decoder")
+HARMLESS = re.compile("Error parsing the packet header")  # where one Ogg stream follows another
+REPEATED = re.compile(r" *Last message repeated (\d+) times")
+MANY_LOST = 10  # packets without audio, of some 25 ms each; a few are at the ends of many a sound file
+OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}  # exit codes of what others have ended
+EXITING = "Exiting normally, received signal"  # ffmpeg caught one
+NAME = "input"  # stands for the media's own name, which may be no text at all
+# Kinds of files that hold what they play. All others are refused: a playlist, a list of files or a session
+# description makes ffmpeg open what it names, be it another's media or a server.
+FORMATS = (
+    "aac aax ac3 ac4 act adx aea aiff alaw amr amrnb amrwb ape apm aptx aptx_hd asf asf_o ast au avi avr caf dhav "
+    "dsf dss dts dtshd dv eac3 flac flv g722 g729 gsm gxf h261 h263 h264 hevc hca iff iss ircam ivf live_flv loas "
+    "lvf lxf m4v matroska webm mlp mov mp4 m4a 3gp 3g2 mj2 mp3 mpc mpc8 mpeg mpegts mpegvideo mulaw mxf "
+    "nistsphere nsv nut obu ogg oma osq paf pva pvf qcp r3d rm rso sbc sds sln smk sol sox spdif svs swf tak tta "
+    "truehd ty vc1 voc vqf w64 wav wsd wtv wv xa"
+).replace(" ", ",")
 RECEIVE_BUFFER = 64 << 10  # bytes; ffmpeg reads through gaps of up to twice that; left to itself, of megabytes
 SOUND_RECEIVE_BUFFER = 256 << 10  # bytes; a file of sound has no gaps, and both processes take fewer turns
 LAYOUTS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}
@@ -44,11 +66,23 @@ def kill_decoders() -> None:
 class Source(NamedTuple):
     """What a container says of the audio track that was decoded."""
 
-    declared_s: float | None  # None where it says nothing that can be trusted
+    declared_s: float | None  # its length; None where it says nothing that can be trusted
     sampling_rate_hz: int
     channels: int
     codec: str
-    has_video: bool
+    has_others: bool  # tracks beside it: what the container declares may be their length
+    container: str = ""  # as ffmpeg names it: "mov,mp4,m4a,3gp,3g2,mj2"
+    said_s: float = 0.0  # that length, or an estimate of it, 0 where there is neither
+
+
+class Wanted(NamedTuple):
+    """What of a media is to be decoded."""
+
+    track: str = ""  # number from 0, or language as the container tags it; "" is the first
+    from_s: int = 0  # jump there first
+    length_s: int | None = None
+    channels: int = 1  # what is mixed into
+    kept: bool = False  # to be heard by people, as Ogg Opus, instead of samples
 
 
 @functools.cache
@@ -74,13 +108,11 @@ def ffmpeg_version() -> str:
 class Decoder:
     """A running ffmpeg. Use it as a context manager: leaving the block ends the process, whatever happened."""
 
-    def __init__(self, url: str, protocols: str, track: str, timeout_s: float) -> None:
+    def __init__(self, url: str, protocols: str, wanted: Wanted, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._explicit_track = bool(track)
-        command = ffmpeg.compile(_stream(url, protocols, track), cmd=find_ffmpeg())
-        pipe = subprocess.PIPE
-        environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment)
+        self._explicit_track = bool(wanted.track)
+        self._url = os.fsencode(url)
+        self._process = _start(command_of(url, protocols, wanted))
         _running.add(self._process)
         self._head = self._tail = b""
         self._log_reader = threading.Thread(target=self._read_log, daemon=True)
@@ -106,7 +138,7 @@ class Decoder:
                 blocks does not count.
         """
         size, block = samples * BYTES_PER_SAMPLE, bytearray()
-        for piece in self._pieces():
+        for piece in self.pieces():
             block += piece
             while len(block) >= size:
                 yield bytes(block[:size])
@@ -115,35 +147,58 @@ class Decoder:
             yield bytes(block[: len(block) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE])
 
     def finish(self) -> tuple[bool, str]:
-        """Whether ffmpeg ended well, and the tail of its log. Call it when `blocks` has ended."""
+        """Whether ffmpeg ended well, and the tail of its log. Call it when `blocks` has ended.
+
+        Raises:
+            MediaError: decoder_killed when somebody else ended it: what it gave is not all that the media holds.
+        """
         try:
             code = self._process.wait(self._timeout_s)
         except subprocess.TimeoutExpired:  # it closed its output and will not end
             self._process.kill()
-            code = self._process.wait()
+            self._process.wait()
+            code = 1
         self._log_reader.join()
+        if code in OUTSIDE or (code and EXITING in self._messages()):
+            raise MediaError("decoder_killed", self.log_tail() or signal.strsignal(-code) or "")
         return code == 0, self.log_tail()
 
+    def stop(self) -> None:
+        """End a decoder that has more to give. What it said of its source can be asked for then."""
+        self._process.kill()
+        self._process.wait()
+        self._log_reader.join()
+
     def source(self) -> Source:
-        """What the container said. Call it after `finish`."""
-        return parse_log(self._head.decode("utf-8", "replace"))
+        """What the container said. Call it after `finish` or `stop`."""
+        return parse_log(self._log())
 
     def cut_short(self) -> bool:
-        """Whether the container ended before its index does. Call it after `finish`."""
-        return re.search(CUT_SHORT, (self._head + self._tail).decode("utf-8", "replace")) is not None
+        """Whether the container ended before its index does, or much of it is damaged. Call it after `finish`."""
+        messages = self._messages()
+        corrupt = CORRUPT in messages and not self.source().codec.startswith(UNFRAMED)
+        return corrupt or bool(re.search(CUT_SHORT, messages)) or lost_packets(messages) >= MANY_LOST
 
     def failure(self) -> MediaError:
         """Why there is no audio at all, from ffmpeg's log."""
-        log = self._head.decode("utf-8", "replace") + self.log_tail()
-        return MediaError(failure_code(log, self._explicit_track), self.log_tail())
+        return MediaError(failure_code(self._messages(), self._explicit_track), self.log_tail())
 
     def log_tail(self) -> str:
-        log = (self._head + self._tail).decode("utf-8", "replace")
-        # What is indented describes the streams. Addresses differ from run to run; letters must not.
-        lines = [line for line in re.split(r"[\r\n]+", log) if line and not line.startswith(" ")]
-        return re.sub(r" @ 0x[0-9a-f]+|http://127\.0\.0\.1:\d+/[\w-]+/", "", "\n".join(lines[-6:]))
+        lines = messages_in((self._head + self._tail).decode("utf-8", "replace"))
+        # Addresses and speeds differ from run to run; letters must not.
+        told = "\n".join([line for line in lines if not FIGURES.match(line)][-6:])
+        told = re.sub(r" @ 0x[0-9a-f]+|http://127\.0\.0\.1:\d+/[\w-]+/", "", told)
+        return re.sub("Format not on whitelist '.*'", "files of this kind are not opened", told)
 
-    def _pieces(self) -> Iterator[bytes]:
+    def _log(self) -> str:
+        """The log without the media's own name, in which anything may stand."""
+        return (self._head + self._tail).replace(self._url, NAME.encode()).decode("utf-8", "replace")
+
+    def _messages(self) -> str:
+        return "\n".join(messages_in(self._log()))
+
+    def pieces(self) -> Iterator[bytes]:
+        """What comes, as it comes. Raises MediaError as `blocks` does."""
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         with selectors.DefaultSelector() as selector:
@@ -165,18 +220,85 @@ class Decoder:
                 self._tail = (self._tail + piece[room:])[-LOG_TAIL_BYTES:]
 
 
-def _stream(url: str, protocols: str, track: str) -> object:
+def messages_in(log: str) -> list[str]:
+    """The lines of a log in which ffmpeg speaks; what is indented describes the streams in the file's own words."""
+    return [line for line in re.split(r"[\r\n]+", log) if line and (line[0] != " " or REPEATED.match(line))]
+
+
+def lost_packets(messages: str) -> int:
+    """How many packets the decoder could make nothing of, as far as the log goes."""
+    lost, last = 0, 0
+    for line in messages.split("\n"):
+        again = REPEATED.match(line)
+        if not again:
+            last = bool(LOST.search(line)) - bool(HARMLESS.search(line))
+        lost += last * int(again[1]) if again else last
+    return lost
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    """Start ffmpeg in a process group of its own.
+
+    Ctrl-C in a terminal goes to the whole group: ffmpeg would end as if the media did, just before the run ends.
+    """
+    environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=nothing, stdout=pipe, stderr=pipe, env=environment, process_group=0)
+
+
+def probe(url: str, protocols: str, track: str, timeout_s: float) -> Source:
+    """What the container says, without decoding.
+
+    Raises:
+        MediaError: it says nothing within the time limit.
+    """
+    with Decoder(url, protocols, Wanted(track, length_s=0), timeout_s) as decoder:
+        for _ in decoder.blocks(1):
+            pass
+        decoder.finish()
+        return decoder.source()
+
+
+def convert(url: str, protocols: str, track: str, timeout_s: float, target: pathlib.Path) -> None:
+    """Write the audio as Ogg Opus of 24 kbit/s, mono: small, and what every browser plays.
+
+    Raises:
+        MediaError: nothing came.
+    """
+    with Decoder(url, protocols, Wanted(track, kept=True), timeout_s) as encoder, target.open("wb") as out:
+        for piece in encoder.pieces():
+            out.write(piece)
+        encoder.finish()
+        if not out.tell():
+            raise encoder.failure()
+
+
+def command_of(url: str, protocols: str, wanted: Wanted) -> list[str]:
+    """The command line that decodes a media. ffmpeg-python takes no name that is not UTF-8, so it never sees it."""
+    words = ffmpeg.compile(_stream(url, protocols, wanted), cmd=find_ffmpeg())
+    return [url if before == "-i" else word for before, word in zip(["", *words], words, strict=False)]
+
+
+def _stream(url: str, protocols: str, wanted: Wanted) -> object:
     """The ffmpeg-python graph of one decoding.
 
     The filter pads a track that starts late and fills gaps, so that a sample's place is its time.
     """
     quiet = {"nostdin": None, "hide_banner": None, "nostats": None, "loglevel": "info"}
-    source = ffmpeg.input(url, protocol_whitelist=protocols, threads=1, **network_options(url), **quiet)
-    number = track or "0"
+    allowed = {"protocol_whitelist": protocols, "format_whitelist": FORMATS}
+    jump = {"ss": wanted.from_s} if wanted.from_s else {}
+    limit = {} if wanted.length_s is None else {"t": wanted.length_s}
+    source = ffmpeg.input(NAME, threads=1, **jump, **allowed, **network_options(url), **quiet)
+    number = wanted.track or "0"
     # As the input of a filter it is the first track that matches; -map would take all of the language.
-    wanted = f"a:{number}" if number.isdigit() else f"a:m:language:{number}"
-    even = source[wanted].filter("aresample", **{"async": 1, "first_pts": 0})
-    return even.output("pipe:1", format="s16le", acodec="pcm_s16le", ac=1, ar=SAMPLE_RATE_HZ)
+    track = f"a:{number}" if number.isdigit() else f"a:m:language:{number}"
+    even = source[track].filter("aresample", **{"async": 1, "first_pts": 0})
+    if wanted.kept:
+        same = {"fflags": "+bitexact", "flags:a": "+bitexact"}  # whenever it is made
+        return even.output(
+            "pipe:1", format="ogg", acodec="libopus", audio_bitrate="24k", ac=1, ar=SAMPLE_RATE_HZ, **same
+        )
+    return even.output("pipe:1", format="s16le", acodec="pcm_s16le", ac=wanted.channels, ar=SAMPLE_RATE_HZ, **limit)
 
 
 def network_options(url: str) -> dict[str, object]:
@@ -198,11 +320,20 @@ def parse_log(log: str) -> Source:
     chosen = re.search(r"Stream #0:(\d+)(?: \([^)]*\))? -> (?:#0:0|aresample)", described)
     codec, rate, layout = tracks.get(chosen.group(1) if chosen else "", ("", "0", ""))
     length = re.search(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", described, re.MULTILINE)
-    declared = None
-    if length and "Estimating duration from bitrate" not in described:
+    said = 0.0
+    if length:
         hours, minutes, seconds = length.groups()
-        declared = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    return Source(declared, int(rate), count_channels(layout), codec, bool(re.search(VIDEO, described)))
+        said = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    container = re.search(r"^Input #0, (\S+), from ", described, re.MULTILINE)
+    return Source(
+        declared_s=None if "Estimating duration from bitrate" in described else said or None,
+        sampling_rate_hz=int(rate),
+        channels=count_channels(layout),
+        codec=codec,
+        has_others=len(tracks) > 1 or ": Subtitle: " in described or bool(re.search(VIDEO, described)),
+        container=container[1] if container else "",
+        said_s=said,
+    )
 
 
 def count_channels(layout: str) -> int:
