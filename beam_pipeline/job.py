@@ -11,6 +11,8 @@ import time
 import uuid
 from typing import Any
 
+from beam_pipeline import options
+from transforms.chunks import ChunkConfig
 from transforms.collect_media import Inputs
 from transforms.dead_letters import FailureLimit
 from transforms.decode_audio import DecodeConfig
@@ -28,6 +30,8 @@ from transforms.storage.profiles import read_profiles
 from transforms.transcripts import Provenance
 from transforms.translate_text import TranslateConfig
 from transforms.write_dataset import DatasetConfig
+
+PLACES = ("input", "output", "config", "stores")
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +71,7 @@ def make_job(flags: argparse.Namespace) -> Job:
     """
     if flags.overwrite and flags.keep_missing:
         raise ValueError("--overwrite starts anew, with nothing that --keep_missing could keep: take one of the two")
+    changed = _changed(flags)
     stores = Stores(read_profiles(flags.stores))
     output = _check_places(flags, stores)
     model = describe(flags.model, flags.model_revision)
@@ -74,7 +79,11 @@ def make_job(flags: argparse.Namespace) -> Job:
     _check_languages(flags, model)
     by_model = flags.translator == "whisper"
     decode = _decode(flags, model, ("transcribe", "translate") if by_model else ("transcribe",), stores)
-    save = SaveConfig(tuple(dict.fromkeys(flags.formats)), FailureLimit(flags.max_failures))
+    save = SaveConfig(
+        tuple(dict.fromkeys(flags.formats)),
+        FailureLimit(flags.max_failures),
+        decode.chunks if flags.keep_audio else None,
+    )
     handler = _handler(flags, model)
     translate = TranslateConfig(_openai(flags), flags.translate_concurrency)
     layers = _layers(flags, output, model, decode, save, translate)
@@ -82,13 +91,15 @@ def make_job(flags: argparse.Namespace) -> Job:
         inputs=Inputs(tuple(flags.input), stores, layers if flags.keep_missing else None),
         model=model,
         layers=layers,
-        plan=PlanConfig(flags.retry_failed),
+        plan=PlanConfig(flags.retry_failed, decode.chunks),
         decode=decode,
         handler=handler,
         provenance=Provenance(flags.engine, model.name, flags.translate_to if by_model else ""),
         translate=translate,
         save=save,
-        dataset=DatasetConfig(flags.num_shards, _about(flags, model), time.time()),
+        dataset=DatasetConfig(
+            flags.num_shards, _about(flags, model), time.time(), changed, audio_is_kept=flags.keep_audio
+        ),
     )
 
 
@@ -151,10 +162,9 @@ def _decode(flags: argparse.Namespace, model: ModelFacts, tasks: tuple[str, ...]
         windows=WindowConfig(max_window_s=window_s, threshold=flags.vad_threshold),
         tasks=tasks,
         decode_ahead=flags.decode_ahead,
-        audio_track=flags.audio_track,
-        decode_timeout_s=flags.decode_timeout_s,
+        channels=flags.channels,
         max_media_hours=flags.max_media_hours,
-        stores=stores,
+        chunks=ChunkConfig(flags.chunk_minutes, flags.audio_track, flags.decode_timeout_s, stores),
     )
 
 
@@ -197,7 +207,9 @@ def _layers(
             "no_speech_threshold": flags.no_speech_threshold,
             "tasks": decode.tasks,
             "windows": dataclasses.asdict(decode.windows),
-            "audio_track": decode.audio_track,
+            "audio_track": flags.audio_track,
+            "channels": flags.channels,
+            "chunk_minutes": flags.chunk_minutes,
         }
     )
     translation = ""
@@ -205,10 +217,22 @@ def _layers(
         by = {"model": translate.openai.model, "prompt": openai_translator.PROMPT_VERSION}
         translation = fingerprint({"asr": asr, "target": flags.translate_to, **by})
     to = flags.translate_to
-    saved = fingerprint({"asr": asr, "translation": translation, "to": to, "formats": sorted(save.formats)})
-    return Layers(output, asr, saved, translation, flags.translate_to, decode.stores, run=uuid.uuid4().hex[:12])
+    formats = [*sorted(save.formats), *(["opus"] if flags.keep_audio else [])]
+    saved = fingerprint({"asr": asr, "translation": translation, "to": to, "formats": formats})
+    stores, run = decode.chunks.stores, uuid.uuid4().hex[:12]
+    return Layers(output, asr, saved, translation, flags.translate_to, stores, run)
 
 
 def _about(flags: argparse.Namespace, model: ModelFacts) -> tuple[tuple[str, Any], ...]:
     notice = (("notice", DEMO_NOTICE),) if model.is_demo else ()
     return (("engine", flags.engine), ("model", model.name), *notice)
+
+
+def _changed(flags: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """The options that are not as they come, for people to see."""
+    made, given = options.parser(), sorted(vars(flags).items())
+    changed = {name: value for name, value in given if name not in PLACES and value != made.get_default(name)}
+    return tuple(
+        (f"--{name}", " ".join(map(str, value)) if isinstance(value, list) else str(value))
+        for name, value in changed.items()
+    )

@@ -41,7 +41,7 @@ class LastRun:
 
     @functools.cached_property
     def _transcribed(self) -> set[str]:
-        return {chunk.partition("/")[0] for chunk in self._inventory.chunks}
+        return set(self._inventory.chunks)
 
     def is_failed(self, media: PlannedMedia) -> bool:
         return media.source in self._inventory.dead

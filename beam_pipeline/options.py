@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from transforms.chunks import ChunkConfig
 from transforms.decode_audio import DecodeConfig
 from transforms.media.windows import WindowConfig
 from transforms.models.openai_translator import KEY_VARIABLE, OpenAIConfig
@@ -93,6 +94,13 @@ def _add_plan(made: Parser) -> None:
         metavar="N",
         help="stop with exit code 1 when more media than this number, or this share such as 0.05, fail in this run",
     )
+    group.add_argument(
+        "--chunk_minutes",
+        type=float,
+        default=ChunkConfig().chunk_minutes,
+        metavar="N",
+        help="media longer than about this are cut into chunks for several workers; 0 cuts none",
+    )
     group.add_argument("--dry_run", action="store_true", help="list what would be done, and do nothing")
 
 
@@ -104,11 +112,17 @@ def _add_decode(made: Parser) -> None:
         default="",
         help="number (from 0) or language as the container tags it (hin); the first one if empty",
     )
+    group.add_argument(
+        "--channels",
+        choices=["mix", "split"],
+        default=default.channels,
+        help="split: transcribe each channel on its own, as of a call with a speaker on each",
+    )
     group.add_argument("--decode_ahead", type=int, default=default.decode_ahead, help="media decoded at once")
     group.add_argument(
         "--decode_timeout_s",
         type=float,
-        default=default.decode_timeout_s,
+        default=default.chunks.decode_timeout_s,
         help="seconds without a byte from the decoder",
     )
     group.add_argument(
@@ -170,6 +184,11 @@ def _add_output(made: Parser) -> None:
     group = made.add_argument_group("SaveMedia and WriteDataset")
     group.add_argument("--output", required=True, metavar="FOLDER", help="where everything is written")
     group.add_argument("--formats", nargs="+", default=list(FORMATS), choices=FORMATS, help="files for each media")
+    group.add_argument(
+        "--keep_audio",
+        action="store_true",
+        help="keep each media's audio as a small .opus beside its text, so that the report can play it",
+    )
     group.add_argument(
         "--num_shards", type=int, default=DatasetConfig().num_shards, help="Parquet files in each table"
     )

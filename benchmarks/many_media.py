@@ -38,7 +38,7 @@ def make_media(folder: pathlib.Path, count: int) -> None:
         subprocess.run([*cut, "-c:a", "copy", str(folder / f"{number:05}.opus")], check=True)
 
 
-def measured_run(folder: str, output: str) -> None:
+def measured_run(folder: str, output: str, *more: str) -> None:
     """Run the job in this process, and print what its CPU time went to."""
     spent = {"model": 0.0, "vad": 0.0}
     adding = threading.Lock()
@@ -64,15 +64,15 @@ def measured_run(folder: str, output: str) -> None:
     started_up = time.process_time()
     from beam_pipeline.__main__ import main
 
-    assert main(["--input", folder, "--output", output, "--model", "demo"]) == 0
+    assert main(["--input", folder, "--output", output, "--model", "demo", *more]) == 0
     used, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     own = used.ru_utime + used.ru_stime - started_up
     print(json.dumps({**spent, "own": own, "ffmpeg": children.ru_utime + children.ru_stime}))
 
 
-def figures(folder: pathlib.Path, output: pathlib.Path) -> dict[str, float]:
+def figures(folder: pathlib.Path, output: pathlib.Path, *more: str) -> dict[str, float]:
     """Figures of one run in a process of its own, with the peak memory of it and its children."""
-    command = [sys.executable, __file__, "run", str(folder), str(output)]
+    command = [sys.executable, __file__, "run", str(folder), str(output), *more]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     started, peak = time.monotonic(), 0.0
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)

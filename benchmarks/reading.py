@@ -23,6 +23,7 @@ from typing import Any
 
 from tests.proxy import FaultProxy
 from tests.s3 import S3Server, running_ceph
+from transforms.chunks import ChunkConfig
 from transforms.decode_audio import DecodeConfig, decode
 from transforms.media.ffmpeg import find_ffmpeg, network_options
 from transforms.records import MediaChunk, MediaFile
@@ -93,7 +94,7 @@ def counted(store: Any, entry: Entry) -> dict[str, float]:
     kind.read_range = read_range
     try:
         media = MediaFile("m", entry.uri, entry.uri, entry.version, entry.size_bytes)
-        *_, last = decode(MediaChunk(media), DecodeConfig(stores=Stores((store.profile,))))
+        *_, last = decode(MediaChunk(media), DecodeConfig(chunks=ChunkConfig(stores=Stores((store.profile,)))))
     finally:
         kind.read_range = real
     assert last.audio is not None

@@ -43,6 +43,15 @@ def write_wav(path: pathlib.Path, samples: np.ndarray, rate_hz: int = 16_000) ->
     return path
 
 
+def offset(pcm: np.ndarray, audio: np.ndarray, at: int) -> int:
+    """By how many samples the audio is off its place: the best of a search half a second around it."""
+    reach = 16_000 // 2
+    around = audio[max(0, at - reach) : at + len(pcm) + reach].astype(np.float64)
+    size = 1 << (len(around) + len(pcm)).bit_length()
+    spectrum = np.fft.rfft(around, size) * np.conj(np.fft.rfft(pcm.astype(np.float64), size))
+    return int(np.argmax(np.fft.irfft(spectrum, size)[: len(around) - len(pcm) + 1])) - (at - max(0, at - reach))
+
+
 def windows_of(name: str, tasks: tuple[str, ...] = ("transcribe",)) -> list[SpeechWindow]:
     """The windows of one of the sample media, as the demo model takes them."""
     config = DecodeConfig(WindowConfig(max_window_s=describe("demo").longest_window_s), tasks)

@@ -21,9 +21,9 @@ import apache_beam as beam
 
 from transforms.ahead import ahead
 from transforms.dead_letters import MediaError, attempt, dead_letter
-from transforms.layers import Layers, chunk_key
+from transforms.layers import Layers, source_id
 from transforms.media.suffixes import MEDIA, suffix_of
-from transforms.records import DeadLetter, MediaChunk, MediaFile
+from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Entry, StorageError, Store, Stores, join, without_secrets
 
 MANIFEST_SUFFIXES = frozenset([".txt", ".csv", ".jsonl", ".parquet"])
@@ -70,9 +70,9 @@ def list_inputs(_: bytes, inputs: Inputs) -> Iterator[Found]:
     for value in inputs.values:
         yield from list_input(value, inputs.stores)
     if inputs.kept is not None:
-        chunks = inputs.kept.inventory().chunks
+        inventory = inputs.kept.inventory()
         kept = (media._replace(kept=True) for media in inputs.kept.saved_media())
-        yield from (media for media in kept if chunk_key(MediaChunk(media)) in chunks)
+        yield from (media for media in kept if inventory.complete(source_id(media)))
 
 
 def list_input(value: str, stores: Stores) -> Iterator[Found]:

@@ -26,7 +26,7 @@ _SEGMENT = [
     _field("translation", pa.string(), "in the translation language; null where there is none"),
     _field("language", pa.string(), "code of the language spoken, such as hi", False),
     _field("speaker", pa.string(), "null until something fills it"),
-    _field("channel", pa.int32(), "null until something fills it"),
+    _field("channel", pa.int32(), "from 0, with `--channels split`; else null"),
     _field("avg_logprob", pa.float64(), "mean log probability of the tokens of the window it came from"),
     _field("no_speech_prob", pa.float64(), "probability that the window holds no speech"),
 ]

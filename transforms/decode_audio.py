@@ -6,8 +6,8 @@ transcribed already and one that cannot be decoded each give one empty window; t
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import queue
 import threading
 import time
@@ -15,24 +15,24 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
+from transforms.chunks import ChunkConfig, Samples, begin, blocks_of, end_of, jump_s, opened
 from transforms.dead_letters import MediaError, attempt
 from transforms.media import ffmpeg
 from transforms.media.voice_activity import BLOCK_SAMPLES, VoiceActivity
 from transforms.media.windows import Window, WindowConfig, WindowCutter
 from transforms.progress import Ticker
 from transforms.records import (
-    BYTES_PER_SAMPLE,
     SAMPLE_RATE_HZ,
     AudioFacts,
     MediaChunk,
-    MediaFile,
     Problem,
     SpeechWindow,
 )
-from transforms.storage import ChangedError, Entry, MediaSource, Stores
+from transforms.storage import ChangedError, MediaSource
 
 QUEUE_WINDOWS = 16  # between the decoders and the model: 15 MB of audio at 30 s a window
 WHOLE = 0.98  # decoded over declared length below which audio is missing; containers round and pad
@@ -45,16 +45,17 @@ class DecodeConfig:
     windows: WindowConfig = dataclasses.field(default_factory=WindowConfig)
     tasks: tuple[str, ...] = ("transcribe",)
     decode_ahead: int = 2  # decoders at once; one core does about 300 hours of audio an hour
-    audio_track: str = ""  # number from 0, or language as the container tags it ("hin"); "" is the first
-    decode_timeout_s: float = 120.0  # without a byte from the decoder
+    channels: str = "mix"  # or "split": each channel is transcribed on its own
     max_media_hours: float = 24.0
-    stores: Stores = dataclasses.field(default_factory=Stores)
+    chunks: ChunkConfig = dataclasses.field(default_factory=ChunkConfig)
 
     def __post_init__(self) -> None:
         if self.decode_ahead < 1:
             raise ValueError(f"decode_ahead is {self.decode_ahead}: at least one decoder is needed")
-        if self.decode_timeout_s <= 0 or self.max_media_hours <= 0:
-            raise ValueError("decode_timeout_s and max_media_hours must be above 0")
+        if self.max_media_hours <= 0:
+            raise ValueError("max_media_hours must be above 0")
+        if self.channels not in ("mix", "split"):
+            raise ValueError(f"channels is {self.channels}: choose mix or split")
 
 
 @dataclasses.dataclass
@@ -119,7 +120,9 @@ class DecodeAhead(beam.DoFn):
 
 def _count(last: SpeechWindow, ticker: Ticker) -> None:
     if last.audio:
-        Metrics.counter("decode", "media").inc()
+        Metrics.counter("decode", "chunks").inc()
+        if last.chunk.chunk == 0:
+            Metrics.counter("decode", "media").inc()
         Metrics.counter("decode", "audio_ms").inc(round(last.audio.duration_s * 1000))
         Metrics.counter("decode", "speech_ms").inc(round(last.audio.speech_s * 1000))
         ticker.tick(decoded_s=last.audio.duration_s)
@@ -167,24 +170,39 @@ def decode(
         MediaError: there is no audio to be had.
     """
     started = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        source = stack.enter_context(_opened(chunk.media, config.stores))
-        decoder = stack.enter_context(
-            ffmpeg.Decoder(source.url, source.protocols, config.audio_track, config.decode_timeout_s)
-        )
-        meter, held, number = Meter(config.max_media_hours), None, 0
-        for window in _cut(decoder, meter, config.windows, stopped):
+    with opened(chunk.media, config.chunks.stores) as source:
+        channels = _channels(source, config)
+        decoder_from = functools.partial(_decoder, source, config, channels)
+        end = end_of(chunk, config.chunks, decoder_from, channels)
+        with decoder_from(jump_s(chunk, config.chunks)) as decoder:
+            samples = Samples(decoder.blocks(BLOCK_SAMPLES), channels)
+            first, head = begin(samples, chunk, config.chunks)
+            meter, held, number = Meter(config.max_media_hours, first, samples.width), None, 0
+            blocks = blocks_of(samples, chunk, config.chunks, first, head, end)
+            for channel, window in _cut(blocks, meter, config, channels, stopped):
+                if held:
+                    yield held
+                at = first + window.start_sample
+                held = SpeechWindow(chunk, number, at, window.pcm, config.tasks, channel=channel)
+                number += 1
             if stopped():
                 return
-            if held:
-                yield held
-            held = SpeechWindow(chunk, number, window.start_sample, window.pcm, config.tasks)
-            number += 1
-        if stopped():
-            return
-        audio = _facts(decoder, source, meter, time.monotonic() - started)
+            audio = _facts(decoder, source, meter, chunk, samples.ended, time.monotonic() - started)
     last = held or SpeechWindow(chunk, 0, 0, b"", config.tasks)
     yield last._replace(total=number, audio=audio)
+
+
+def _decoder(source: MediaSource, config: DecodeConfig, channels: int, from_s: int) -> ffmpeg.Decoder:
+    wanted = ffmpeg.Wanted(config.chunks.audio_track, from_s, channels=channels)
+    return ffmpeg.Decoder(source.url, source.protocols, wanted, config.chunks.decode_timeout_s)
+
+
+def _channels(source: MediaSource, config: DecodeConfig) -> int:
+    """How many streams of audio to make of the track: one, or one of each of its channels."""
+    if config.channels == "mix":
+        return 1
+    told = ffmpeg.probe(source.url, source.protocols, config.chunks.audio_track, config.chunks.decode_timeout_s)
+    return max(1, told.channels)
 
 
 @dataclasses.dataclass
@@ -192,33 +210,15 @@ class Meter:
     """Counts the samples of a stream, and stops one that is longer than allowed."""
 
     max_hours: float
+    first: int  # sample of the media that the stream begins with
+    width: int  # bytes of a sample of all channels
     samples: int = 0
     speech_s: float = 0.0
 
     def measure(self, pcm: bytes) -> None:
-        self.samples += len(pcm) // BYTES_PER_SAMPLE
-        if self.samples > self.max_hours * 3600 * SAMPLE_RATE_HZ:
+        self.samples += len(pcm) // self.width
+        if self.first + self.samples > self.max_hours * 3600 * SAMPLE_RATE_HZ:
             raise MediaError("too_long", f"more than {self.max_hours:g} hours")
-
-
-@contextlib.contextmanager
-def _opened(media: MediaFile, stores: Stores) -> Iterator[MediaSource]:
-    """What the decoder reads the media from.
-
-    Raises:
-        MediaError: it cannot be opened, or has no bytes.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            entry = Entry(media.uri, media.size_bytes, media.version)
-            source = stack.enter_context(stores.serving(media.uri).open_media(entry))
-        except OSError as error:
-            raise MediaError(
-                "missing" if isinstance(error, FileNotFoundError) else "unreadable", str(error)
-            ) from error
-        if media.size_bytes == 0:
-            raise MediaError("empty_file")
-        yield source
 
 
 def _check_whole(source: MediaSource) -> None:
@@ -234,15 +234,21 @@ def _check_whole(source: MediaSource) -> None:
 
 
 def _cut(
-    decoder: ffmpeg.Decoder, meter: Meter, config: WindowConfig, stopped: Callable[[], bool]
-) -> Iterator[Window]:
-    voice, cutter = VoiceActivity(), WindowCutter(config)
-    for pcm in decoder.blocks(BLOCK_SAMPLES):
+    blocks: Iterator[bytes], meter: Meter, config: DecodeConfig, channels: int, stopped: Callable[[], bool]
+) -> Iterator[tuple[int | None, Window]]:
+    """(channel, window) of each window, as they come; the channel is None where all are mixed into one."""
+    names = [None] if config.channels == "mix" else list(range(channels))
+    streams = [(name, VoiceActivity(), WindowCutter(config.windows)) for name in names]
+    for block in blocks:
         if stopped():
             return
-        meter.measure(pcm)
-        yield from _measured(cutter.feed(pcm, voice.probabilities(pcm)), meter)
-    yield from _measured(cutter.finish(), meter)
+        meter.measure(block)
+        together = np.frombuffer(block, np.int16).reshape(-1, channels)
+        for at, (name, voice, cutter) in enumerate(streams):
+            pcm = together[:, at].tobytes()
+            yield from ((name, window) for window in _measured(cutter.feed(pcm, voice.probabilities(pcm)), meter))
+    for name, _, cutter in streams:
+        yield from ((name, window) for window in _measured(cutter.finish(), meter))
 
 
 def _measured(windows: Iterator[Window], meter: Meter) -> Iterator[Window]:
@@ -251,27 +257,33 @@ def _measured(windows: Iterator[Window], meter: Meter) -> Iterator[Window]:
         yield window
 
 
-def _facts(decoder: ffmpeg.Decoder, source: MediaSource, meter: Meter, decode_s: float) -> AudioFacts:
-    """What decoding found out.
+def _facts(
+    decoder: ffmpeg.Decoder, source: MediaSource, meter: Meter, chunk: MediaChunk, ended: bool, decode_s: float
+) -> AudioFacts:
+    """What decoding found out. `ended` says that the decoder gave all that it had.
 
     Raises:
-        MediaError: not one sample came, or the store did not give every byte.
+        MediaError: not one sample of the media came, or the store did not give every byte.
     """
-    ended_well, log = decoder.finish()
+    ended_well, log = (True, "")
+    if ended or chunk.chunk == chunk.chunks - 1:
+        ended_well, log = decoder.finish()
+    else:
+        decoder.stop()
     _check_whole(source)
-    if not meter.samples:
+    if not meter.samples and not chunk.chunk:
         raise decoder.failure() if not ended_well else MediaError("no_samples", log)
-    told, duration_s = decoder.source(), meter.samples / SAMPLE_RATE_HZ
-    # The container's length is that of its longest track: with video, audio may honestly be shorter.
+    told, end_s = decoder.source(), (meter.first + meter.samples) / SAMPLE_RATE_HZ
+    # The container's length is that of its longest track: with others, audio may honestly be shorter.
     damaged = not ended_well or decoder.cut_short()
-    declared_s = told.declared_s if damaged or not told.has_video else None
+    declared_s = told.declared_s if damaged or not told.has_others else None
     problems: tuple[Problem, ...] = ()
-    if damaged or (declared_s and duration_s < WHOLE * declared_s - 1):
+    if ended and (damaged or (declared_s and end_s < WHOLE * declared_s - 1)):
         claimed = f" of {declared_s:.1f}" if declared_s else ""
-        message = f"only {duration_s:.1f}{claimed} seconds could be decoded: the file is cut short or damaged"
+        message = f"only {end_s:.1f}{claimed} seconds could be decoded: the file is cut short or damaged"
         problems = (Problem("media", "truncated", message),)
     return AudioFacts(
-        duration_s=round(duration_s, 3),
+        duration_s=round(meter.samples / SAMPLE_RATE_HZ, 3),
         declared_s=declared_s,
         sampling_rate_hz=told.sampling_rate_hz,
         channels=told.channels,

@@ -20,7 +20,7 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from transforms.ahead import ahead
@@ -65,9 +65,13 @@ def source_id(media: MediaFile) -> str:
 class Inventory:
     """What the layers held when they were listed."""
 
-    chunks: frozenset[str]  # "<source>/<chunk>-of-<chunks>"
+    chunks: dict[str, tuple[str, ...]]  # source → "<chunk>-of-<chunks>" of each that is committed
     dead: frozenset[str]  # "<source>"
     saved: dict[str, tuple[str, ...]]  # hash of the name → its states
+
+    def complete(self, source: str) -> int:
+        """The number of chunks of a media that is committed whole, else 0."""
+        return complete(self.chunks.get(source, ()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +98,15 @@ class Layers:
 
     def list_now(self) -> Inventory:
         """What is committed at this moment."""
-        saved: dict[str, tuple[str, ...]] = {}
-        for name in self._names("_work/saved"):
-            key, _, state = name.partition("/")
-            saved[key] = (*saved.get(key, ()), state)
-        chunks = frozenset(self._names(f"_work/asr/{self._now(self.asr)}"))
-        return Inventory(chunks, frozenset(self._names(f"_work/dead/{self._now(self.asr)}")), saved)
+        return Inventory(
+            chunks=_in_folders(self._names(f"_work/asr/{self._now(self.asr)}")),
+            dead=frozenset(self._names(f"_work/dead/{self._now(self.asr)}")),
+            saved=_in_folders(self._names("_work/saved")),
+        )
+
+    def committed(self, media: MediaFile) -> tuple[str, ...]:
+        """The names of the media's chunks that are committed at this moment."""
+        return tuple(self._names(f"_work/asr/{self._now(self.asr)}/{source_id(media)}"))
 
     def in_generation(self, anew: bool) -> Layers:
         """These layers as the output has them; `anew` opens another generation, or goes on with one that is open."""
@@ -223,7 +230,8 @@ class Layers:
         return f"{fingerprint}-{self.generation}" if self.generation else fingerprint
 
     def _chunk(self, chunk: MediaChunk) -> str:
-        return join(self.output, "_work/asr", self._now(self.asr), f"{chunk_key(chunk)}.json")
+        folder = join(self.output, "_work/asr", self._now(self.asr), source_id(chunk.media))
+        return join(folder, f"{chunk_name(chunk)}.json")
 
     def _translation(self, media: MediaFile) -> str:
         folder = join(self.output, "_work/translation", self.translation_language)
@@ -256,13 +264,34 @@ def _inventory(layers: Layers) -> Inventory:
     return layers.list_now()
 
 
+def _in_folders(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Names by the folder that they stand in."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        folder, _, rest = name.partition("/")
+        found[folder] = (*found.get(folder, ()), rest)
+    return found
+
+
+def complete(committed: Iterable[str]) -> int:
+    """The number of chunks of which each is committed, else 0."""
+    names = set(committed)
+    counts = {int(name.rpartition("-")[2]) for name in names}
+    return next((n for n in sorted(counts) if names.issuperset(f"{chunk}-of-{n}" for chunk in range(n))), 0)
+
+
 def incomplete(state: str) -> str:
     """The state in which a part is missing that a later run asks for again."""
     return f"{state}-again"
 
 
-def chunk_key(chunk: MediaChunk) -> str:
-    return f"{source_id(chunk.media)}/{chunk.chunk}-of-{chunk.chunks}"
+def chunk_name(chunk: MediaChunk) -> str:
+    return f"{chunk.chunk}-of-{chunk.chunks}"
+
+
+def file_of(media: MediaFile, suffix: str) -> str:
+    """Where a file that people use of a media lies below the output."""
+    return f"media/{media.name}.{suffix}"
 
 
 def name_key(name: str) -> str:

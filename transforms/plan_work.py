@@ -1,21 +1,27 @@
-"""PlanWork: MediaFile or DeadLetter → MediaChunk, saying what the layers already hold of it.
+"""PlanWork: MediaFile or DeadLetter → MediaChunk, one or more of each media, saying what the layers already hold.
 
 Every media goes on, also one with nothing left to do: it passes the same chain as a marker, so that the dataset
-learns of it without a second path.
+learns of it without a second path. A long one goes on as the chunks that are missing of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindows
 
-from transforms.layers import Inventory, Layers, chunk_key, name_key, source_id
+from transforms.ahead import InFlight
+from transforms.chunks import ChunkConfig, chunks_of
+from transforms.layers import Inventory, Layers, name_key, source_id
 from transforms.progress import Ticker
 from transforms.records import DeadLetter, MediaChunk, MediaFile, PlannedMedia
 
 PLAN_ROWS = 10_000  # in one object of the plan: about a megabyte
+PROBES = 8  # media looked into at once: most of it is waiting for a store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +29,12 @@ class PlanConfig:
     """What of the earlier work counts."""
 
     retry_failed: bool = False  # dead letters do not
+    chunks: ChunkConfig = dataclasses.field(default_factory=ChunkConfig)
 
 
 @dataclasses.dataclass
 class PlanWork(beam.PTransform):
-    """Look up what is missing of each media, and spread the media over the workers."""
+    """Look up what is missing of each media, and spread media and chunks over the workers."""
 
     layers: Layers
     config: PlanConfig
@@ -37,7 +44,9 @@ class PlanWork(beam.PTransform):
         return (
             found
             | "Plan" >> beam.ParDo(Plan(self.layers, self.config, self.progress)).with_output_types(MediaChunk)
-            | "Spread" >> beam.Reshuffle()
+            | "SpreadMedia" >> beam.Reshuffle()  # looking into long ones is work for all
+            | "Cut" >> beam.ParDo(Cut(self.config.chunks)).with_output_types(MediaChunk)
+            | "SpreadChunks" >> beam.Reshuffle()
         )
 
 
@@ -74,19 +83,50 @@ class Plan(beam.DoFn):
         self._rows = []
 
 
+class Cut(beam.DoFn):
+    """Replaces a media that may be long by its chunks, several looked into at once. All others pass."""
+
+    def __init__(self, config: ChunkConfig) -> None:
+        self._config = config
+
+    def setup(self) -> None:
+        self._looking: InFlight[list[MediaChunk]] = InFlight(PROBES)
+
+    def start_bundle(self) -> None:
+        self._looking.forget()
+
+    def process(self, chunk: MediaChunk) -> Iterator[MediaChunk]:
+        if chunk.chunks:
+            yield chunk
+            return
+        self._looking.begin(chunks_of, chunk, self._config)
+        for chunks in self._looking.landed():
+            yield from chunks
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for chunks in self._looking.rest():
+            yield from map(GlobalWindows.windowed_value, chunks)
+
+    def teardown(self) -> None:
+        self._looking.stop()
+
+
 def plan(found: MediaFile | DeadLetter, layers: Layers, inventory: Inventory, config: PlanConfig) -> MediaChunk:
-    """What is missing of one media. The whole media is one chunk, read once from start to end.
+    """What is missing of one media, as one chunk; its number of chunks stays open where it may be long.
 
     The names of what is committed tell; nothing is read.
     """
     if isinstance(found, DeadLetter):
         return MediaChunk(found.media, failure=found)
-    chunk = MediaChunk(found)
-    if not config.retry_failed and source_id(found) in inventory.dead:
+    chunk, source = MediaChunk(found), source_id(found)
+    if not config.retry_failed and source in inventory.dead:
         return chunk._replace(dead=True)
-    if chunk_key(chunk) not in inventory.chunks:
-        return chunk
-    return chunk._replace(transcribed=True, saved=inventory.saved.get(name_key(found.name)) == (layers.state(found),))
+    if chunks := inventory.complete(source):
+        saved = inventory.saved.get(name_key(found.name)) == (layers.state(found),)
+        return chunk._replace(chunks=chunks, transcribed=True, saved=saved)
+    if config.chunks.may_be_long(found):
+        return chunk._replace(chunks=0, committed=inventory.chunks.get(source, ()))
+    return chunk
 
 
 def planned(chunk: MediaChunk, layers: Layers) -> PlannedMedia:

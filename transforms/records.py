@@ -55,7 +55,9 @@ class MediaChunk(NamedTuple):
 
     media: MediaFile
     chunk: int = 0
-    chunks: int = 1
+    chunks: int = 1  # of the media; 0 until it is known, for one that may be long
+    seekable: bool = False  # the decoder may jump to its start: times behind a jump are right to the sample
+    committed: tuple[str, ...] = ()  # "<chunk>-of-<chunks>", what the asr layer has of a media that lacks some
     transcribed: bool = False  # the asr layer has it: decoding and inference pass it on untouched
     saved: bool = False  # its files are written too: only the dataset needs it
     dead: bool = False  # an earlier run failed on it and kept the letter: only the dataset needs that
@@ -105,6 +107,7 @@ class SpeechWindow(NamedTuple):
     total: int | None = None
     audio: AudioFacts | None = None
     failure: DeadLetter | None = None
+    channel: int | None = None  # from 0, where each is transcribed on its own
 
     @property
     def start_s(self) -> float:
@@ -174,6 +177,7 @@ class WindowRecord(NamedTuple):
     infer_s: float
     texts: dict[str, tuple[Segment, ...]]
     problem: Problem | None = None
+    channel: int | None = None
 
 
 class Transcript(NamedTuple):
@@ -196,6 +200,7 @@ class Transcript(NamedTuple):
     translated_segments: tuple[Segment, ...] = ()
     problems: tuple[Problem, ...] = ()
     complete: bool = True  # False where a later run may still add a translation
+    chunks: int = 1
 
     @property
     def text(self) -> str:
@@ -215,6 +220,7 @@ class MediaOutcome(NamedTuple):
     failed: bool
     fresh: bool  # done by this run, not by an earlier one
     audio_s: float = 0.0
+    chunks: int = 1
 
 
 def to_plain(record: Any) -> Any:

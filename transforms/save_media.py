@@ -1,13 +1,16 @@
 """SaveMedia: Transcript or DeadLetter → its files or its letter, kept → MediaOutcome.
 
-A media's files are written as soon as it is done: `media/<name>.json .txt .srt .vtt`, and `.en.srt` and so on for the
-translation. Writing them again gives the same files, so it does not matter if it happens twice.
+A media's files are written as soon as it is done: `media/<name>.json .txt .srt .vtt`, `.en.srt` and so on for the
+translation, and `.opus` where the audio is kept. Writing them again gives the same files, so twice does no harm.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import errno
+import logging
+import pathlib
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,20 +19,23 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
 from transforms.ahead import InFlight
+from transforms.chunks import ChunkConfig, opened
 from transforms.dataset_schema import SCHEMA_VERSION, transcript_row
 from transforms.dead_letters import FailureLimit, MediaError, dead_letter
-from transforms.layers import UNFINISHED, Inventory, Layers, json_bytes, name_key, source_id
+from transforms.layers import UNFINISHED, Inventory, Layers, file_of, json_bytes, name_key, source_id
+from transforms.media.ffmpeg import convert
 from transforms.media.subtitles import srt, vtt
 from transforms.progress import Ticker
 from transforms.records import DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
 from transforms.storage import join
 
 FORMATS = ("json", "srt", "vtt", "txt")
-FOLDER = "media"
 SAVERS = 8  # media saved at once: each is a handful of requests to a store
 UNWRITABLE = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL}  # a name cannot be
 
 Told = Transcript | DeadLetter | MediaOutcome
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +44,7 @@ class SaveConfig:
 
     formats: tuple[str, ...] = FORMATS
     limit: FailureLimit = dataclasses.field(default_factory=FailureLimit)
+    audio_of: ChunkConfig | None = None  # how to read media whose audio is kept beside their text
 
     def __post_init__(self) -> None:
         unknown = set(self.formats) - set(FORMATS)
@@ -106,7 +113,9 @@ def save(told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earl
         _remove(told.media, told.media.name, layers, earlier)  # of another version, or made with other options
         return MediaOutcome(told.media, failed=True, fresh=fresh)
     try:
-        _write(told, dict(render(told, config.formats)), layers, earlier)
+        with tempfile.TemporaryDirectory(prefix="beam-pipeline-") as folder:
+            audio = keep_audio(told.media, config.audio_of, pathlib.Path(folder, "audio"))
+            _write(told, dict([*render(told, config.formats), *audio]), layers, earlier)
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise  # a full disk is no fault of this media's
@@ -114,10 +123,26 @@ def save(told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earl
         return save(letter, layers, config, earlier)
     if source_id(told.media) in earlier.dead:
         layers.forget_dead(told.media)
-    return MediaOutcome(told.media, failed=False, fresh=True, audio_s=told.audio.duration_s)
+    return MediaOutcome(told.media, failed=False, fresh=True, audio_s=told.audio.duration_s, chunks=told.chunks)
 
 
-def _write(transcript: Transcript, files: dict[str, bytes], layers: Layers, earlier: Inventory) -> None:
+def keep_audio(media: MediaFile, config: ChunkConfig | None, target: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
+    """(name below the output, local file) of the converted audio, if it is wanted and can be made."""
+    if config is None:
+        return []
+    try:
+        with opened(media, config.stores) as source:
+            convert(source.url, source.protocols, config.audio_track, config.decode_timeout_s, target)
+            source.check()
+    except (MediaError, OSError) as error:
+        log.warning("%s: its audio could not be kept: %s", media.id, error)  # its transcript is there all the same
+        return []
+    return [(file_of(media, "opus"), target)]
+
+
+def _write(
+    transcript: Transcript, files: dict[str, bytes | pathlib.Path], layers: Layers, earlier: Inventory
+) -> None:
     """Put a media's files in place of whatever lies under its name, so that a kill at any moment is made good."""
     media, store = transcript.media, layers.store
     states = earlier.saved.get(name_key(media.name), ())
@@ -128,7 +153,10 @@ def _write(transcript: Transcript, files: dict[str, bytes], layers: Layers, earl
         for state in set(states) - {UNFINISHED}:
             layers.forget_saved(media.name, state)
     for name, content in files.items():
-        store.put(join(layers.output, name), content)
+        if isinstance(content, bytes):
+            store.put(join(layers.output, name), content)
+        else:
+            store.put_file(join(layers.output, name), content)
     for name in there - set(files):
         store.delete(join(layers.output, name))
     layers.commit_saved(media, sorted(files), transcript.complete)
@@ -161,24 +189,20 @@ def render(transcript: Transcript, formats: tuple[str, ...]) -> Iterator[tuple[s
     """(name below the output, content) of each file of a media."""
     if "json" in formats:
         row = {"schema_version": SCHEMA_VERSION, **transcript_row(transcript)}
-        yield _name(transcript.media, "json"), json_bytes(row, indent=1)
-    yield from _text_files(transcript.media, "", transcript.segments, transcript.language, formats)
+        yield file_of(transcript.media, "json"), json_bytes(row, indent=1)
+    yield from _text_files(transcript, "", transcript.segments, transcript.language, formats)
     if target := transcript.translation_language:
-        yield from _text_files(transcript.media, f"{target}.", transcript.translated_segments, target, formats)
+        yield from _text_files(transcript, f"{target}.", transcript.translated_segments, target, formats)
 
 
 def _text_files(
-    media: MediaFile, infix: str, segments: tuple[Segment, ...], language: str, formats: tuple[str, ...]
+    transcript: Transcript, infix: str, segments: tuple[Segment, ...], language: str, formats: tuple[str, ...]
 ) -> Iterator[tuple[str, bytes]]:
     texts = {
-        "srt": lambda: srt(segments),
-        "vtt": lambda: vtt(segments, language),
+        "srt": lambda: srt(segments, transcript.audio.duration_s),
+        "vtt": lambda: vtt(segments, language, transcript.audio.duration_s),
         "txt": lambda: "".join(f"{segment.text}\n" for segment in segments),
     }
     for kind in formats:
         if kind in texts:
-            yield _name(media, infix + kind), texts[kind]().encode()
-
-
-def _name(media: MediaFile, suffix: str) -> str:
-    return f"{FOLDER}/{media.name}.{suffix}"
+            yield file_of(transcript.media, infix + kind), texts[kind]().encode()

@@ -17,7 +17,7 @@ from apache_beam.ml.inference.base import RunInference
 from apache_beam.transforms.window import GlobalWindows
 
 from transforms.dead_letters import MediaError, attempt, dead_letter
-from transforms.layers import Layers
+from transforms.layers import Layers, complete
 from transforms.models.handler import SpeechHandler
 from transforms.progress import Ticker
 from transforms.records import (
@@ -144,15 +144,25 @@ def join_windows(results: list[WindowResult]) -> ChunkTranscript | DeadLetter:
 
 
 def commit(joined: Joined, layers: Layers, provenance: Provenance) -> Iterator[Told]:
-    """Commit a chunk, and pass its transcript on."""
+    """Commit a chunk, and pass the transcript of its media on when no other chunk is missing.
+
+    Of two workers that commit the last two chunks at once, both may see all of them: then it is passed on twice.
+    """
     if isinstance(joined, DeadLetter):
         yield joined
     elif isinstance(joined, MediaChunk):
         if joined.saved or joined.dead:
-            yield MediaOutcome(joined.media, failed=joined.dead, fresh=False)
+            yield MediaOutcome(joined.media, failed=joined.dead, fresh=False, chunks=joined.chunks)
         else:
-            read = functools.partial(read_transcript, joined, layers, provenance)
-            yield attempt("TranscribeSpeech", joined.media, read, fatal=OSError)
+            yield _read(joined, layers, provenance)
     else:
         layers.commit_chunk(joined)
-        yield assemble([joined], provenance)
+        if joined.chunk.chunks == 1:
+            yield assemble([joined], provenance)
+        elif complete(layers.committed(joined.chunk.media)) == joined.chunk.chunks:
+            yield _read(joined.chunk, layers, provenance)
+
+
+def _read(chunk: MediaChunk, layers: Layers, provenance: Provenance) -> Transcript | DeadLetter:
+    read = functools.partial(read_transcript, chunk, layers, provenance)
+    return attempt("TranscribeSpeech", chunk.media, read, fatal=OSError)

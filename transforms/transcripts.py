@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from transforms.dead_letters import MediaError
 from transforms.layers import Layers
@@ -34,7 +34,7 @@ class Provenance:
 def window_record(window: SpeechWindow, duration_s: float, heard: Heard) -> WindowRecord:
     """What is committed of one window, its segments moved to their place in the media."""
     start = window.start_s
-    texts = {task: tuple(_moved(segment, start, heard) for segment in found) for task, found in heard.texts.items()}
+    texts = {task: tuple(_moved(segment, window, heard) for segment in found) for task, found in heard.texts.items()}
     return WindowRecord(
         number=window.number,
         start=round(start, 3),
@@ -45,7 +45,8 @@ def window_record(window: SpeechWindow, duration_s: float, heard: Heard) -> Wind
         no_speech_prob=heard.no_speech_prob,
         infer_s=round(heard.infer_s, 4),
         texts=texts,
-        problem=_problem(window.number, heard),
+        problem=_problem(window, heard),
+        channel=window.channel,
     )
 
 
@@ -53,13 +54,16 @@ def read_transcript(chunk: MediaChunk, layers: Layers, provenance: Provenance) -
     """The transcript of a media from what is committed, with the translation that is committed.
 
     Raises:
-        MediaError: the chunk is not committed, or cannot be read.
+        MediaError: a chunk is not committed, or cannot be read.
     """
-    committed = layers.chunk(chunk)
-    if committed is None:
-        layers.forget_chunk(chunk)  # a broken one would be broken in every run
+    parts = [chunk._replace(chunk=number) for number in range(chunk.chunks)]
+    committed = list(map(layers.chunk, parts))
+    for part, found in zip(parts, committed, strict=True):
+        if found is None:
+            layers.forget_chunk(part)  # a broken one would be broken in every run
+    if None in committed:
         raise MediaError("layer_lost")
-    transcript = assemble([committed], provenance)
+    transcript = assemble([found for found in committed if found], provenance)
     translated = layers.translated(transcript)
     return with_texts(transcript, *translated, layers.translation_language) if translated else transcript
 
@@ -92,6 +96,7 @@ def assemble(chunks: Sequence[ChunkTranscript], provenance: Provenance) -> Trans
         translation_language=target,
         translated_segments=translated if target else (),
         problems=problems,
+        chunks=len(chunks),
     )
 
 
@@ -110,12 +115,15 @@ def vote(windows: Iterable[WindowRecord]) -> tuple[str, float]:
 
 
 def in_order(segments: Iterable[Segment]) -> tuple[Segment, ...]:
-    """The segments by time, none starting before the one before it ends."""
+    """The segments by time; of each channel, none starts before the one before it ends."""
     ordered: list[Segment] = []
-    for segment in sorted(segments, key=lambda each: (each.start, each.end)):
-        if ordered and segment.start < ordered[-1].end:
+    last: dict[int | None, int] = {}  # channel → place of its last segment
+    for segment in sorted(segments, key=lambda each: (each.start, each.end, each.channel or 0)):
+        before = last.get(segment.channel)
+        if before is not None and segment.start < ordered[before].end:
             # Neighbouring windows share the pause between them, and a text left open ends with its window.
-            ordered[-1] = ordered[-1]._replace(end=max(ordered[-1].start, segment.start))
+            ordered[before] = ordered[before]._replace(end=max(ordered[before].start, segment.start))
+        last[segment.channel] = len(ordered)
         ordered.append(segment)
     return tuple(ordered)
 
@@ -125,19 +133,26 @@ def with_translations(segments: Sequence[Segment], translated: Sequence[Segment]
 
     The model translates a window anew, with segments of its own, which need not match the transcribed ones.
     """
-    if not segments:
-        return ()
     texts: list[list[str]] = [[] for _ in segments]
+    for channel in {segment.channel for segment in segments}:
+        places = [place for place, segment in enumerate(segments) if segment.channel == channel]
+        own = [each for each in translated if each.channel == channel]
+        for place, text in _placed([segments[place] for place in places], own):
+            texts[places[place]].append(text)
+    return tuple(
+        segment._replace(translation=" ".join(found) or None) for segment, found in zip(segments, texts, strict=True)
+    )
+
+
+def _placed(segments: Sequence[Segment], translated: Sequence[Segment]) -> Iterator[tuple[int, str]]:
+    """(place of the segment that it overlaps most, text) of each that is translated."""
     starts = [segment.start for segment in segments]
     for each in translated:
         # Only those that start before it ends, from the one under way when it starts, can overlap it.
         first = max(bisect.bisect_right(starts, each.start) - 1, 0)
         near = range(first, max(bisect.bisect_left(starts, each.end), first + 1))
         best = max(near, key=lambda at: min(each.end, segments[at].end) - max(each.start, segments[at].start))
-        texts[best].append(each.text)
-    return tuple(
-        segment._replace(translation=" ".join(found) or None) for segment, found in zip(segments, texts, strict=True)
-    )
+        yield best, each.text
 
 
 def with_texts(transcript: Transcript, texts: Sequence[str | None], error: str, target: str) -> Transcript:
@@ -155,31 +170,37 @@ def with_texts(transcript: Transcript, texts: Sequence[str | None], error: str, 
     )
 
 
-def _moved(segment: Segment, offset_s: float, heard: Heard) -> Segment:
+def _moved(segment: Segment, window: SpeechWindow, heard: Heard) -> Segment:
     return segment._replace(
-        start=round(segment.start + offset_s, 3),
-        end=round(segment.end + offset_s, 3),
+        start=round(segment.start + window.start_s, 3),
+        end=round(segment.end + window.start_s, 3),
+        channel=window.channel,
         avg_logprob=heard.avg_logprob,
         no_speech_prob=heard.no_speech_prob,
     )
 
 
-def _problem(number: int, heard: Heard) -> Problem | None:
+def _problem(window: SpeechWindow, heard: Heard) -> Problem | None:
+    where = f"window {window.number}"
+    if window.chunk.chunks > 1:
+        where = f"chunk {window.chunk.chunk}, {where}"
     if heard.error:
-        return Problem(f"window {number}", "engine_failed", heard.error)
+        return Problem(where, "engine_failed", heard.error)
     if heard.truncated:
-        return Problem(f"window {number}", "token_limit", "the text ran into the model's limit; its end is missing")
+        return Problem(where, "token_limit", "the text ran into the model's limit; its end is missing")
     return None
 
 
 def _merged(chunks: Sequence[ChunkTranscript]) -> AudioFacts:
     """The facts about the whole audio, from those of its chunks."""
     facts = [chunk.audio for chunk in chunks]
+    problems = [problem for fact in facts for problem in fact.problems]
     return facts[0]._replace(
+        declared_s=next((fact.declared_s for fact in facts if fact.declared_s is not None), None),
         duration_s=round(sum(fact.duration_s for fact in facts), 3),
         speech_s=round(sum(fact.speech_s for fact in facts), 3),
         decode_s=round(sum(fact.decode_s for fact in facts), 3),
-        problems=tuple(problem for fact in facts for problem in fact.problems),
+        problems=tuple({(each.where, each.code): each for each in reversed(problems)}.values())[::-1],  # the first
     )
 
 

@@ -18,6 +18,7 @@ from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests.conftest import ROOT, SAMPLES, TRUTH, media_of, write_wav
+from transforms.chunks import ChunkConfig
 from transforms.dead_letters import CODES, MediaError
 from transforms.decode_audio import DecodeAudio, DecodeConfig, _decode_into, decode
 from transforms.media import ffmpeg
@@ -163,7 +164,7 @@ def two_tracks(tmp_path_factory) -> pathlib.Path:
     [("", 13.37), ("0", 13.37), ("1", 16.23), ("2", 2), ("eng", 16.23), ("hin", 13.37)],
 )
 def test_a_track_is_chosen_by_number_or_language_and_the_first_of_a_language_wins(two_tracks, track, seconds):
-    audio = facts(two_tracks, config(audio_track=track))
+    audio = facts(two_tracks, config(chunks=ChunkConfig(audio_track=track)))
     assert audio.duration_s == pytest.approx(seconds, abs=0.1)
     assert audio.channels in (1, 2)
     assert audio.codec == "pcm_s16le"
@@ -171,7 +172,7 @@ def test_a_track_is_chosen_by_number_or_language_and_the_first_of_a_language_win
 
 @pytest.mark.parametrize("track", ["3", "99", "fra"])
 def test_a_track_that_is_not_there_is_said_so(two_tracks, track):
-    assert failure(two_tracks, config(audio_track=track)).code == "no_such_track"
+    assert failure(two_tracks, config(chunks=ChunkConfig(audio_track=track))).code == "no_such_track"
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +254,7 @@ def test_a_video_without_audio_has_no_audio_track(tmp_path):
     run_ffmpeg("-f", "lavfi", "-i", "color=s=64x64:r=5:d=1", tmp_path / "a.mp4")
     error = failure(tmp_path / "a.mp4")
     assert error.code == "no_audio_track"
-    assert failure(tmp_path / "a.mp4", config(audio_track="1")).code == "no_such_track"
+    assert failure(tmp_path / "a.mp4", config(chunks=ChunkConfig(audio_track="1"))).code == "no_such_track"
 
 
 def test_a_path_that_is_gone_is_missing(tmp_path):
@@ -365,7 +366,7 @@ def stand_in(tmp_path, monkeypatch, body: str) -> pathlib.Path:
 @pytest.mark.parametrize("body", ["exec sleep 600", "head -c 90000 /dev/zero; exec sleep 600"])
 def test_a_decoder_that_hangs_times_out_and_is_gone(tmp_path, monkeypatch, body, children):
     path, started = stand_in(tmp_path, monkeypatch, body), time.monotonic()
-    assert failure(path, config(decode_timeout_s=0.5)).code == "decoder_timeout"
+    assert failure(path, config(chunks=ChunkConfig(decode_timeout_s=0.5))).code == "decoder_timeout"
     assert children() == []
     assert time.monotonic() - started < 30
 
@@ -509,7 +510,7 @@ def test_a_hanging_decoder_among_others_costs_its_media_only(tmp_path, monkeypat
     stand_in(tmp_path, monkeypatch, body)
     hang = file_of(tmp_path / "hang.mp3", b"media")
     chunks = [MediaChunk(media_of(path)) for path in (hang, SAMPLES / "letter.flac", SAMPLES / "office.mp3")]
-    found = decoded(chunks, config(decode_timeout_s=1.0, decode_ahead=2))
+    found = decoded(chunks, config(chunks=ChunkConfig(decode_timeout_s=1.0), decode_ahead=2))
     assert [window.failure and window.failure.code for window in found["hang.mp3"]] == ["decoder_timeout"]
     assert found["hang.mp3"][0].failure.retryable
     assert found["letter.flac"][-1].audio and found["office.mp3"][-1].audio

@@ -10,7 +10,7 @@ import pathlib
 import pytest
 
 from tests.conftest import media_of
-from transforms.layers import Inventory, Layers, chunk_key, fingerprint, json_bytes, name_key, source_id
+from transforms.layers import Inventory, Layers, fingerprint, json_bytes, name_key, source_id
 from transforms.records import (
     AudioFacts,
     ChunkTranscript,
@@ -51,7 +51,7 @@ def objects(layers: Layers) -> list[str]:
 def test_a_chunk_comes_back_equal(layers, windows):
     layers.commit_chunk(TRANSCRIPT._replace(windows=windows))
     assert layers.chunk(CHUNK) == TRANSCRIPT._replace(windows=windows)
-    assert layers.list_now().chunks == {f"{source_id(MEDIA)}/0-of-1"}
+    assert layers.list_now().chunks == {source_id(MEDIA): ("0-of-1",)}
 
 
 def test_a_chunk_comes_back_as_records_with_their_methods(layers):
@@ -66,7 +66,7 @@ def test_nothing_is_there_before_it_is_committed(layers):
     assert layers.chunk(CHUNK) is None
     assert layers.translated(SAID) is None
     assert layers.dead(MEDIA) is None
-    assert layers.list_now() == Inventory(frozenset(), frozenset(), {})
+    assert layers.list_now() == Inventory({}, frozenset(), {})
     assert layers.saved_files(MEDIA.name, layers.state(MEDIA)) == ("", [])
 
 
@@ -90,7 +90,7 @@ def test_what_was_made_from_another_version_counts_as_missing(layers):
     layers.commit_dead(LETTER)
     changed = MEDIA._replace(version="v2")
     assert layers.chunk(MediaChunk(changed)) is None
-    assert chunk_key(MediaChunk(changed)) not in layers.list_now().chunks
+    assert source_id(changed) not in layers.list_now().chunks
     assert layers.translated(SAID._replace(media=changed)) is None
     assert layers.dead(changed) is None
 
@@ -105,7 +105,7 @@ def test_a_media_that_was_only_renamed_keeps_its_chunk(layers):
 def test_other_settings_or_another_output_do_not_see_a_chunk(layers, other, tmp_path):
     layers.commit_chunk(TRANSCRIPT)
     settings = {"output": layers.output, "asr": "asr1", "saved": "saved1", **other}
-    assert Layers(**settings).list_now().chunks == frozenset()
+    assert Layers(**settings).list_now().chunks == {}
 
 
 @pytest.mark.parametrize("damaged", [b"", b'{"media": {"ver', b"\xff\xfe\x00"])
@@ -168,10 +168,10 @@ def test_a_plan_is_kept_once_however_often_its_bundle_is_retried(layers):
 
 def test_one_listing_serves_a_whole_run_and_the_next_run_lists_anew(layers):
     first, second = (dataclasses.replace(layers, run=run) for run in ("run1", "run2"))
-    assert first.inventory().chunks == frozenset()
+    assert first.inventory().chunks == {}
     layers.commit_chunk(TRANSCRIPT)
-    assert first.inventory().chunks == frozenset()
-    assert second.inventory().chunks == {chunk_key(CHUNK)}
+    assert first.inventory().chunks == {}
+    assert second.inventory().chunks == {source_id(CHUNK.media): ("0-of-1",)}
 
 
 def test_a_dead_letter_is_kept_and_forgotten(layers):
@@ -234,7 +234,7 @@ def test_starting_anew_is_one_generation_until_a_run_in_it_ends(layers):
     assert layers.in_generation(anew=False) == layers
     anew = layers.in_generation(anew=True)
     anew.commit_generation(finished=False)
-    assert anew.list_now().chunks == frozenset()
+    assert anew.list_now().chunks == {}
     assert anew.state(MEDIA) != layers.state(MEDIA)
     anew.commit_chunk(TRANSCRIPT)
     for again in (True, False):  # killed: both the same command and one without the flag go on in it

@@ -9,7 +9,7 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from transforms.layers import Layers, chunk_key
+from transforms.layers import Layers, source_id
 from transforms.models.handler import SpeechHandler
 from transforms.records import (
     AudioFacts,
@@ -129,7 +129,7 @@ def test_a_chunk_is_committed_before_its_transcript_goes_on_and_can_be_read_agai
     with TestPipeline("FnApiRunner") as pipeline:
         pipeline | beam.Create(windows("m", ["a", "b"])) | step
     chunk = MediaChunk(media("m"))
-    assert chunk_key(chunk) in layers.list_now().chunks
+    assert layers.list_now().complete(source_id(chunk.media)) == 1
     (again,) = commit(chunk._replace(transcribed=True), layers, PROVENANCE)
     assert (again.text, [s.start for s in again.segments]) == ("a b", [0.0, 1.0])
     (passed,) = commit(chunk._replace(transcribed=True, saved=True), layers, PROVENANCE)

@@ -110,7 +110,8 @@ class WindowCutter:
         """Nobody paused for a whole window: cut the open span at the quietest place of its second half."""
         assert self._open is not None
         start, half = self._open, self._room // 2
-        cut = start + half + quietest(np.array(self._voice[half:]), self._loudness(start + half, self._seen))
+        pcm = bytes(self._audio[self._offset(start + half) : self._offset(self._seen)])
+        cut = start + half + quietest(np.array(self._voice[half:]), loudness(pcm, len(self._voice) - half))
         rest = self._voice[cut - start :]
         yield from self._add(Span(start, cut))
         yield from self._flush()
@@ -153,12 +154,12 @@ class WindowCutter:
     def _offset(self, frame: int) -> int:
         return max(0, frame - self._dropped) * FRAME_BYTES
 
-    def _loudness(self, start: int, end: int) -> np.ndarray:
-        """float32[end - start]: the root mean square of each frame, full scale 1."""
-        pcm = np.frombuffer(bytes(self._audio[self._offset(start) : self._offset(end)]), np.int16)
-        pcm = np.pad(pcm, (0, (end - start) * FRAME_SAMPLES - len(pcm)))
-        frames = pcm.reshape(-1, FRAME_SAMPLES).astype(np.float32) / 32768
-        return np.sqrt((frames**2).mean(axis=1))
+
+def loudness(pcm: bytes, frames: int) -> np.ndarray:
+    """float32[frames]: the root mean square of each frame, full scale 1; zeros where the audio is shorter."""
+    samples = np.frombuffer(pcm, np.int16).astype(np.float32) / 32768
+    samples = np.pad(samples, (0, frames * FRAME_SAMPLES - len(samples)))
+    return np.sqrt((samples.reshape(-1, FRAME_SAMPLES) ** 2).mean(axis=1))
 
 
 def quietest(probabilities: np.ndarray, loudness: np.ndarray) -> int:

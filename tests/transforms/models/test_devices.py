@@ -91,7 +91,7 @@ LARGE_V3 = {"d_model": 1280, "encoder_layers": 32, "decoder_layers": 32, "num_me
     ("size", "device", "free_gib", "expected"),
     [
         ({}, "cuda:0", 16, 64),
-        ({}, "cuda:0", 0.1, 14),
+        ({}, "cuda:0", 0.1, 12),
         ({}, "cuda:0", 0.0001, 1),
         (LARGE_V3, "cuda:0", 78, 64),
         (LARGE_V3, "cuda:0", 15, 12),
