@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from transforms.decode_audio import DecodeConfig, decode
+from transforms.media.ffmpeg import find_ffmpeg
 from transforms.media.windows import WindowConfig
 from transforms.models.catalog import describe
 from transforms.models.whisper import WhisperConfig, WhisperHandler
@@ -40,6 +41,21 @@ def write_wav(path: pathlib.Path, samples: np.ndarray, rate_hz: int = 16_000) ->
     with wave.open(str(path), "wb") as out:
         out.setparams((1, 2, rate_hz, len(samples), "NONE", ""))
         out.writeframes(samples.astype("<i2").tobytes())
+    return path
+
+
+def pcm_of(path: pathlib.Path, channels: int = 1) -> np.ndarray:
+    """int16[samples, channels] at 16 kHz, or int16[samples] of one channel, decoded without the code under test."""
+    even = ["-vn", "-af", "aresample=async=1:first_pts=0", "-ac", str(channels), "-ar", "16000", "-f", "s16le", "-"]
+    done = subprocess.run([find_ffmpeg(), "-v", "error", "-i", path, *even], capture_output=True, check=True)
+    pcm = np.frombuffer(done.stdout, np.int16)
+    return pcm.reshape(-1, channels) if channels > 1 else pcm
+
+
+def write_channels(path: pathlib.Path, pcm: np.ndarray) -> pathlib.Path:
+    """int16[samples, channels] at 16 kHz as a file of sound, of the kind that its suffix says."""
+    raw = ["-f", "s16le", "-ar", "16000", "-ac", str(pcm.shape[1]), "-i", "-", path]
+    subprocess.run([find_ffmpeg(), "-v", "error", "-y", *raw], input=pcm.tobytes(), check=True)
     return path
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import numpy as np
 import pytest
 
-from tests.conftest import SAMPLES, TRUTH, media_of, offset
+from tests.conftest import SAMPLES, TRUTH, media_of, offset, pcm_of, write_channels
 from tests.runs import run
 from transforms.chunks import ChunkConfig, chunks_of
 from transforms.decode_audio import DecodeConfig, decode
-from transforms.media.ffmpeg import find_ffmpeg
 from transforms.media.windows import WindowConfig
 from transforms.records import SAMPLE_RATE_HZ, MediaChunk
 
@@ -20,11 +18,6 @@ HOURS_3_S = 3 * 3600
 PAUSES_S = (0.2, 0.5, 1.0, 2.5, 0.3, 7.0, 0.2, 30.0, 1.5, 120.0, 0.7, 600.0)
 NEAR_S = 0.3
 EDGE_S = 0.1  # kept of what is around an utterance
-
-
-def pcm_of(path) -> np.ndarray:
-    command = [find_ffmpeg(), "-v", "error", "-i", path, "-ac", "1", "-ar", str(SAMPLE_RATE_HZ), "-f", "s16le", "-"]
-    return np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, np.int16)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +31,7 @@ def spoken():
         for each in TRUTH[name]["utterances"]:
             start, end = ((each[key] + edge) * SAMPLE_RATE_HZ for key, edge in (("start", -EDGE_S), ("end", EDGE_S)))
             clips.append((pcm[max(0, round(start)) : round(end)], each["text"]))
-    for number, (clip, text) in enumerate(clips):
+    for number, (clip, text) in enumerate(2 * clips):
         audio[at : at + len(clip)] = clip
         known.append((at / SAMPLE_RATE_HZ + EDGE_S, text))
         at += len(clip) + round((PAUSES_S[number % len(PAUSES_S)] - 2 * EDGE_S) * SAMPLE_RATE_HZ)
@@ -48,10 +41,7 @@ def spoken():
 
 @pytest.fixture(scope="module")
 def media(spoken, tmp_path_factory):
-    path = tmp_path_factory.mktemp("long") / "three hours.flac"
-    raw = ["-f", "s16le", "-ar", str(SAMPLE_RATE_HZ), "-ac", "1", "-i", "-", path]
-    subprocess.run([find_ffmpeg(), "-v", "error", "-y", *raw], input=spoken[0].tobytes(), check=True)
-    return path
+    return write_channels(tmp_path_factory.mktemp("long") / "three hours.flac", spoken[0][:, np.newaxis])
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +59,7 @@ def test_starts_are_right_over_three_hours(said, spoken):
     known = [start for start, _ in spoken[1]]
     found = np.array([segment["start"] for segment in said["segments"]])
     near = [np.abs(found - start).min() <= NEAR_S for start in known]
-    assert known[-1] > 0.5 * HOURS_3_S
+    assert known[-1] > 0.7 * HOURS_3_S
     assert np.mean(near) >= 0.95
     assert np.mean(near[-20:]) >= 0.9  # at the end as at the beginning
 

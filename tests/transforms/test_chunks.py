@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from tests.conftest import SAMPLES, media_of, offset, write_wav
+from tests.conftest import SAMPLES, media_of, offset, pcm_of, write_channels, write_wav
 from transforms.chunks import ChunkConfig, choose_seam, chunks_of, seam_region
 from transforms.decode_audio import DecodeConfig, decode
 from transforms.media.ffmpeg import find_ffmpeg
@@ -51,13 +51,6 @@ def made(folder: pathlib.Path, name: str) -> pathlib.Path:
     return folder / name
 
 
-def whole(path: pathlib.Path, channels: int = 1) -> np.ndarray:
-    """int16[samples, channels], decoded from the start without the code under test."""
-    even = ["-vn", "-af", "aresample=async=1:first_pts=0", "-ac", str(channels), "-ar", "16000", "-f", "s16le", "-"]
-    decoded = subprocess.run([find_ffmpeg(), "-v", "error", "-i", path, *even], capture_output=True, check=True)
-    return np.frombuffer(decoded.stdout, np.int16).reshape(-1, channels)
-
-
 def chunks(path: pathlib.Path, config: ChunkConfig = CHUNKS) -> list[MediaChunk]:
     return chunks_of(MediaChunk(media_of(path), chunks=0), config)
 
@@ -65,7 +58,7 @@ def chunks(path: pathlib.Path, config: ChunkConfig = CHUNKS) -> list[MediaChunk]
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_chunk_has_its_own_samples_at_their_place(name, tmp_path):
     path = made(tmp_path, name)
-    audio, total_s = whole(path)[:, 0], 0.0
+    audio, total_s = pcm_of(path), 0.0
     cut = chunks(path)
     assert [chunk.chunk for chunk in cut] == list(range(2 if name == "vbr.mp3" else 3))  # whose length is a guess
     assert {chunk.seekable for chunk in cut} == {name not in FROM_THE_START}
@@ -94,7 +87,7 @@ def test_windows_of_neighbours_do_not_overlap_and_none_is_missing(tmp_path):
 
 
 def test_a_seam_is_the_middle_of_the_longest_pause():
-    speech = whole(SAMPLES / "letter.flac")[:, 0]
+    speech = pcm_of(SAMPLES / "letter.flac")
     spoken = speech[: SAMPLE_RATE_HZ * 3]
     pause, short = np.zeros(SAMPLE_RATE_HZ * 2, np.int16), np.zeros(SAMPLE_RATE_HZ, np.int16)
     region = np.concatenate([spoken, short, spoken, pause, spoken])
@@ -140,7 +133,7 @@ def test_chunks_shorter_than_the_search_for_a_seam_are_refused(minutes):
 
 def test_audio_that_ends_before_a_chunk_begins_leaves_that_chunk_empty(tmp_path):
     """As of a file whose header claims more than there is."""
-    path = write_wav(tmp_path / "a.wav", whole(LONG)[: SAMPLE_RATE_HZ * 100, 0])
+    path = write_wav(tmp_path / "a.wav", pcm_of(LONG)[: SAMPLE_RATE_HZ * 100])
     parts = [MediaChunk(media_of(path), number, 3, seekable) for number in (0, 1, 2) for seekable in (True, False)]
     found = [list(decode(chunk, SETTINGS))[-1] for chunk in parts]
     assert [round(each.audio.duration_s) for each in found] == [100, 100, 0, 0, 0, 0]
@@ -148,11 +141,9 @@ def test_audio_that_ends_before_a_chunk_begins_leaves_that_chunk_empty(tmp_path)
 
 
 def test_each_channel_is_cut_at_the_same_seams(tmp_path):
-    left = whole(LONG)[:, 0]
+    left = pcm_of(LONG)
     both = np.stack([left, np.roll(left, SAMPLE_RATE_HZ * 7)], axis=1)
-    path = tmp_path / "two.wav"
-    raw = ["-f", "s16le", "-ar", "16000", "-ac", "2", "-i", "-", path]
-    subprocess.run([find_ffmpeg(), "-v", "error", "-y", *raw], input=both.tobytes(), check=True)
+    path = write_channels(tmp_path / "two.wav", both)
     settings = DecodeConfig(WindowConfig(max_window_s=8), channels="split", chunks=CHUNKS)
     for chunk in chunks(path):
         found = list(decode(chunk, settings))
