@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
-from tests.conftest import SAMPLES, TRUTH
+from tests.conftest import SAMPLES, TRUTH, pcm_of, write_channels
 from tests.proxy import FAULTS, FaultProxy
 from tests.runs import contents, counters, files, letters, place, run, table, timeless, transcripts
 from transforms.storage import join
@@ -43,6 +44,22 @@ def test_inputs_of_three_stores_and_an_output_on_a_fourth(moto_place, gcs_place,
     assert run("--input", *inputs, "--output", out, *FLAGS).code == DONE
     assert "decode.media" not in counters(out)
     assert contents(out, "transcripts") == before
+
+
+def test_a_long_media_in_a_store_gives_what_it_gives_on_disk(moto_place, tmp_path):
+    """Its chunks are jumped into by ranges; probing, seams and the kept audio read it too."""
+    store, base = moto_place
+    path = write_channels(tmp_path / "long.flac", pcm_of(SAMPLES / "five minutes.opus")[:, np.newaxis])
+    store.put(join(base, "in/long.flac"), path.read_bytes())
+    flags = [*FLAGS, "--chunk_minutes", 2, "--keep_audio"]
+    for source, out in ((path, tmp_path / "out"), (f"{base}/in", f"{base}/out")):
+        ended = run("--input", source, "--output", out, *flags)
+        assert ended.code == DONE, ended.said
+        assert counters(out)["decode.chunks"] == 3
+    there, here = files(f"{base}/out"), files(tmp_path / "out")
+    assert there["long.opus"] == here["long.opus"]
+    assert there["long.srt"] == here["long.srt"]
+    assert here["long.srt"].count(b"-->") >= len(TRUTH["five minutes.opus"]["utterances"])
 
 
 def test_nothing_secret_is_in_any_output_or_log(ceph, ceph_place, tmp_path):
