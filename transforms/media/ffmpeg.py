@@ -1,7 +1,4 @@
-"""Decoding with ffmpeg: one child process a media, its audio streamed as 16 kHz mono int16.
-
-Only ffmpeg is needed, no ffprobe: what the container says of itself is read from ffmpeg's own log.
-"""
+"""Decoding with ffmpeg: one child process a media, its audio streamed as 16 kHz int16."""
 
 from __future__ import annotations
 
@@ -22,24 +19,12 @@ from typing import NamedTuple
 import ffmpeg
 
 from transforms.dead_letters import MediaError
+from transforms.media.ffmpeg_log import NAME, Log, Source, failure_code
 from transforms.media.suffixes import AUDIO, MP4, suffix_of
 from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
-LOG_HEAD_BYTES = 64 << 10  # the container's description comes first ...
-LOG_TAIL_BYTES = 4 << 10  # ... and the reason of a failure last
-VIDEO = r": Video: (?!.*\(attached pic\))"  # a cover picture is no video
-# ffmpeg says so and exits with 0
-CUT_SHORT = "partial file|(?:File ended|Stream ends) prematurely|CRC mismatch"
-CORRUPT = "corrupt input packet in stream"  # without frames, also the last piece of a stream of unknown length
-UNFRAMED = ("pcm", "adpcm")
-FIGURES = re.compile(r"(size|frame)=|video:")  # that differ from run to run
-LOST = re.compile("Error while decoding stream|Error submitting packet to decoder")
-HARMLESS = re.compile("Error parsing the packet header")  # where one Ogg stream follows another
-REPEATED = re.compile(r" *Last message repeated (\d+) times")
-MANY_LOST = 10  # packets without audio, of some 25 ms each; a few are at the ends of many a sound file
 OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}  # exit codes of what others have ended
 EXITING = "Exiting normally, received signal"  # ffmpeg caught one
-NAME = "input"  # stands for the media's own name, which may be no text at all
 # Kinds of files that hold what they play. All others are refused: a playlist, a list of files or a session
 # description makes ffmpeg open what it names, be it another's media or a server.
 FORMATS = (
@@ -51,7 +36,6 @@ FORMATS = (
 ).replace(" ", ",")
 RECEIVE_BUFFER = 64 << 10  # bytes; ffmpeg reads through gaps of up to twice that; left to itself, of megabytes
 SOUND_RECEIVE_BUFFER = 256 << 10  # bytes; a file of sound has no gaps, and both processes take fewer turns
-LAYOUTS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}
 
 _running: set[subprocess.Popen[bytes]] = set()
 
@@ -61,18 +45,6 @@ def kill_decoders() -> None:
     """End every decoder that this process started. One whose parent is killed ends by its broken pipe."""
     for process in list(_running):
         process.kill()
-
-
-class Source(NamedTuple):
-    """What a container says of the audio track that was decoded."""
-
-    declared_s: float | None  # its length; None where it says nothing that can be trusted
-    sampling_rate_hz: int
-    channels: int
-    codec: str
-    has_others: bool  # tracks beside it: what the container declares may be their length
-    container: str = ""  # as ffmpeg names it: "mov,mp4,m4a,3gp,3g2,mj2"
-    said_s: float = 0.0  # that length, or an estimate of it, 0 where there is neither
 
 
 class Wanted(NamedTuple):
@@ -111,10 +83,9 @@ class Decoder:
     def __init__(self, url: str, protocols: str, wanted: Wanted, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._explicit_track = bool(wanted.track)
-        self._url = os.fsencode(url)
         self._process = _start(command_of(url, protocols, wanted))
         _running.add(self._process)
-        self._head = self._tail = b""
+        self._log = Log(os.fsencode(url))
         self._log_reader = threading.Thread(target=self._read_log, daemon=True)
         self._log_reader.start()
 
@@ -159,9 +130,9 @@ class Decoder:
             self._process.wait()
             code = 1
         self._log_reader.join()
-        if code in OUTSIDE or (code and EXITING in self._messages()):
-            raise MediaError("decoder_killed", self.log_tail() or signal.strsignal(-code) or "")
-        return code == 0, self.log_tail()
+        if code in OUTSIDE or (code and EXITING in self._log.messages()):
+            raise MediaError("decoder_killed", self._log.last_words() or signal.strsignal(-code) or "")
+        return code == 0, self._log.last_words()
 
     def stop(self) -> None:
         """End a decoder that has more to give. What it said of its source can be asked for then."""
@@ -171,31 +142,15 @@ class Decoder:
 
     def source(self) -> Source:
         """What the container said. Call it after `finish` or `stop`."""
-        return parse_log(self._log())
+        return self._log.source()
 
     def cut_short(self) -> bool:
         """Whether the container ended before its index does, or much of it is damaged. Call it after `finish`."""
-        messages = self._messages()
-        corrupt = CORRUPT in messages and not self.source().codec.startswith(UNFRAMED)
-        return corrupt or bool(re.search(CUT_SHORT, messages)) or lost_packets(messages) >= MANY_LOST
+        return self._log.cut_short()
 
     def failure(self) -> MediaError:
         """Why there is no audio at all, from ffmpeg's log."""
-        return MediaError(failure_code(self._messages(), self._explicit_track), self.log_tail())
-
-    def log_tail(self) -> str:
-        lines = messages_in((self._head + self._tail).decode("utf-8", "replace"))
-        # Addresses and speeds differ from run to run; letters must not.
-        told = "\n".join([line for line in lines if not FIGURES.match(line)][-6:])
-        told = re.sub(r" @ 0x[0-9a-f]+|http://127\.0\.0\.1:\d+/[\w-]+/", "", told)
-        return re.sub("Format not on whitelist '.*'", "files of this kind are not opened", told)
-
-    def _log(self) -> str:
-        """The log without the media's own name, in which anything may stand."""
-        return (self._head + self._tail).replace(self._url, NAME.encode()).decode("utf-8", "replace")
-
-    def _messages(self) -> str:
-        return "\n".join(messages_in(self._log()))
+        return MediaError(failure_code(self._log.messages(), self._explicit_track), self._log.last_words())
 
     def pieces(self) -> Iterator[bytes]:
         """What comes, as it comes. Raises MediaError as `blocks` does."""
@@ -205,7 +160,7 @@ class Decoder:
             selector.register(descriptor, selectors.EVENT_READ)
             while True:
                 if not selector.select(self._timeout_s):
-                    raise MediaError("decoder_timeout", self.log_tail())
+                    raise MediaError("decoder_timeout", self._log.last_words())
                 piece = self._process.stdout.read1(1 << 20)  # type: ignore[attr-defined]
                 if not piece:
                     return
@@ -215,25 +170,7 @@ class Decoder:
         assert self._process.stderr is not None
         with contextlib.suppress(ValueError):  # closed while reading
             while piece := self._process.stderr.read1(1 << 16):  # type: ignore[attr-defined]
-                room = LOG_HEAD_BYTES - len(self._head)
-                self._head += piece[:room]
-                self._tail = (self._tail + piece[room:])[-LOG_TAIL_BYTES:]
-
-
-def messages_in(log: str) -> list[str]:
-    """The lines of a log in which ffmpeg speaks; what is indented describes the streams in the file's own words."""
-    return [line for line in re.split(r"[\r\n]+", log) if line and (line[0] != " " or REPEATED.match(line))]
-
-
-def lost_packets(messages: str) -> int:
-    """How many packets the decoder could make nothing of, as far as the log goes."""
-    lost, last = 0, 0
-    for line in messages.split("\n"):
-        again = REPEATED.match(line)
-        if not again:
-            last = bool(LOST.search(line)) - bool(HARMLESS.search(line))
-        lost += last * int(again[1]) if again else last
-    return lost
+                self._log.add(piece)
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:
@@ -310,47 +247,3 @@ def network_options(url: str) -> dict[str, object]:
     # Without an index, ffmpeg would read an MP4 in fragments to its end for a list of them, and then once more.
     once = {"fflags": "+ignidx"} if kind in MP4 else {}
     return {"http_proxy": server[0], "recv_buffer_size": buffer, **once}
-
-
-def parse_log(log: str) -> Source:
-    """What ffmpeg's log says of the input, and of the audio track that it chose."""
-    described = log.split("\nOutput #0", 1)[0]
-    pattern = r"Stream #0:(\d+)\S*: Audio: ([\w-]+)[^\n]*?, (\d+) Hz, ([^,\n]+)"
-    tracks = {index: rest for index, *rest in re.findall(pattern, described)}
-    chosen = re.search(r"Stream #0:(\d+)(?: \([^)]*\))? -> (?:#0:0|aresample)", described)
-    codec, rate, layout = tracks.get(chosen.group(1) if chosen else "", ("", "0", ""))
-    length = re.search(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", described, re.MULTILINE)
-    said = 0.0
-    if length:
-        hours, minutes, seconds = length.groups()
-        said = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    container = re.search(r"^Input #0, (\S+), from ", described, re.MULTILINE)
-    return Source(
-        declared_s=None if "Estimating duration from bitrate" in described else said or None,
-        sampling_rate_hz=int(rate),
-        channels=count_channels(layout),
-        codec=codec,
-        has_others=len(tracks) > 1 or ": Subtitle: " in described or bool(re.search(VIDEO, described)),
-        container=container[1] if container else "",
-        said_s=said,
-    )
-
-
-def count_channels(layout: str) -> int:
-    """The number of channels of a layout as ffmpeg names it: "stereo" 2, "5.1(side)" 6, "3 channels" 3."""
-    name = layout.split("(")[0].strip()
-    if name in LAYOUTS:
-        return LAYOUTS[name]
-    return sum(int(digits) for digits in re.findall(r"\d+", name))
-
-
-def failure_code(log: str, explicit_track: bool) -> str:
-    """The dead letter code of a decoding that gave no audio."""
-    if "Permission denied" in log:
-        return "unreadable"
-    if "No such file or directory" in log:
-        return "missing"
-    if "matches no streams" in log or "does not contain any stream" in log:
-        return "no_such_track" if explicit_track else "no_audio_track"
-    machine = re.search("Cannot allocate memory|Input/output error|loading shared libraries", log)
-    return "decode_failed" if machine or "Input #0" in log or not log.strip() else "not_media"

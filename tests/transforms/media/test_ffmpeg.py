@@ -12,7 +12,8 @@ import pytest
 from tests.conftest import ROOT, SAMPLES, TRUTH
 from transforms.dead_letters import MediaError
 from transforms.media import ffmpeg
-from transforms.media.ffmpeg import count_channels, failure_code, find_ffmpeg, parse_log
+from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_log import count_channels, failure_code, parse_log
 
 MP4_WITH_VIDEO = """\
 Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'file:/media/market.mp4':
