@@ -41,7 +41,7 @@ START_S, FILE_S = 60, 2.0  # a run that takes longer than this, and this for eac
 DECODE_TIMEOUT_S = 30
 SLACK_MB = 60  # by which peaks of equal runs differ
 FOUND = {"not_media", "no_audio_track", "no_samples", "decode_failed", "too_long", "empty_file"}  # what damage is
-OF_A_LIBRARY = ".ses"  # one small file that onnxruntime leaves, however many media there are
+OF_LIBRARIES = (".ses", "torchinductor_")  # what onnxruntime and torch leave, once, however many media there are
 EXTREMES = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
 PICTURE = ("-f", "lavfi", "-i", f"color=s=32x32:r=5:d={LENGTH_S}")
 EXACT = ("-fflags", "+bitexact", "-flags:a", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1")
@@ -233,7 +233,11 @@ def read_outcomes(output: pathlib.Path, names: set[str]) -> tuple[dict[str, str]
 
 def leftovers(output: pathlib.Path, temporary: pathlib.Path) -> list[str]:
     """Processes and files that are there and should not be."""
-    left = [f"left in the temporary folder: {path.name}" for path in temporary.iterdir() if path.name != OF_A_LIBRARY]
+    left = [
+        f"left in the temporary folder: {path.name}"
+        for path in temporary.iterdir()
+        if not path.name.startswith(OF_LIBRARIES)
+    ]
     left += [f"half-written: {path}" for path in output.rglob(".tmp-*")]
     for process in psutil.process_iter():
         try:
