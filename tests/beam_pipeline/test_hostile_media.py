@@ -12,6 +12,7 @@ import jiwer
 import psutil
 import pytest
 
+from benchmarks.fuzz import OF_LIBRARIES
 from tests import hostile
 from tests.conftest import SAMPLES, media_of
 from tests.hostile import CASES, OTHER, PLAIN
@@ -23,7 +24,6 @@ from transforms.records import MediaChunk
 DONE, FAILED, DEAD_LETTERS = 0, 1, 3
 UNLISTED = ["list.m3u8", "loop.mp3"]  # what a folder's listing leaves out has to be named
 SEVERAL_S = 20  # how long a decoder may be silent here: far more than one needs, even on a busy machine
-OF_A_LIBRARY = ".ses"  # one small file that onnxruntime leaves, however many media there are
 
 
 class Ran(NamedTuple):
@@ -77,7 +77,10 @@ def everything(tmp_path_factory) -> Ran:
         asked = was_called(server)
     # What was named and is not there has the name that it was given.
     letters = {row["id"].removeprefix(f"{folder}/"): row for row in table(output, "dead_letters")}
-    left = [path.name for path in temporary.iterdir() if path.name != OF_A_LIBRARY], processes_of(base / "bin")
+    left = (
+        [path.name for path in temporary.iterdir() if not path.name.startswith(OF_LIBRARIES)],
+        processes_of(base / "bin"),
+    )
     return Ran(ran.code, ran.said, folder, output, transcripts(output), letters, *left, asked)
 
 
