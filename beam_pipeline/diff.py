@@ -7,6 +7,7 @@ one media of both runs.
 
 from __future__ import annotations
 
+import argparse
 import heapq
 import json
 import sqlite3
@@ -15,11 +16,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from beam_pipeline.dataset import rows
-from beam_pipeline.last_run import LastRun, NoRunError, read
-from beam_pipeline.options import Parser, read_config
+from beam_pipeline.last_run import LastRun, answered, read
+from beam_pipeline.options import Parser
 from beam_pipeline.word_error import Compared, compare_texts
-from transforms.storage import Stores
-from transforms.storage.profiles import read_profiles
 
 DESCRIPTION = "Compare two runs: options, media, and the word error between their texts, A as the reference."
 PLACES = {"output", "path"}  # where a run writes, and where its model lies, is no difference
@@ -57,19 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = Parser(prog="python -m beam_pipeline.diff", description=DESCRIPTION, allow_abbrev=False)
     made.add_argument("a", metavar="A", help="the --output of one run, the reference")
     made.add_argument("b", metavar="B", help="the --output of the other run")
-    made.add_argument("--config", metavar="FILE.yaml", help="a run's config file, where it describes stores")
-    made.add_argument("--json", action="store_true", help="print JSON")
     made.add_argument("--limit", type=int, default=10, metavar="N", help="media shown in each list; 10 if not given")
-    flags = made.parse_args(argv)
-    if flags.limit < 0:
-        made.error(f"--limit {flags.limit}: give 0 or more")
-    try:
-        stores = Stores(read_profiles(read_config(made, flags.config)[1] if flags.config else {}))
-        found = compare(read(flags.a, stores), read(flags.b, stores), flags.limit)
-    except (NoRunError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(found, ensure_ascii=False, indent=1) if flags.json else "\n".join(lines(found)))
+
+    def answer(flags: argparse.Namespace) -> int:
+        if flags.limit < 0:
+            made.error(f"--limit {flags.limit}: give 0 or more")
+        return _show(compare(read(flags.a, flags.stores), read(flags.b, flags.stores), flags.limit), flags.json)
+
+    return answered(argv, made, answer)
+
+
+def _show(found: dict[str, Any], as_json: bool) -> int:
+    print(json.dumps(found, ensure_ascii=False, indent=1) if as_json else "\n".join(lines(found)))
     return 0
 
 

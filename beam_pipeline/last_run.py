@@ -94,10 +94,15 @@ def show(
     """Run a command that looks at an output; gives its exit code, 2 with one line where there is nothing to see."""
     made = Parser(prog=f"python -m {program}", description=description, allow_abbrev=False)
     made.add_argument("--output", required=True, metavar="FOLDER", help="what was the run's --output")
-    made.add_argument("--config", metavar="FILE.yaml", help="the run's config file, where it describes stores")
-    made.add_argument("--json", action="store_true", help="print JSON")
     if program.endswith("status"):
         made.add_argument("--watch", action="store_true", help="look again every few seconds until the run ends")
+    return answered(argv, made, answer)
+
+
+def answered(argv: Sequence[str] | None, made: Parser, answer: Callable[[argparse.Namespace], int]) -> int:
+    """The exit code of a command that looks at outputs, on the stores that its --config describes."""
+    made.add_argument("--config", metavar="FILE.yaml", help="a run's config file, where it describes stores")
+    made.add_argument("--json", action="store_true", help="print JSON")
     flags = made.parse_args(argv)
     try:
         flags.stores = Stores(read_profiles(read_config(made, flags.config)[1] if flags.config else {}))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from transforms.dead_letters import MediaError
+from transforms.layers import chunk_name
 from transforms.media import ffmpeg
 from transforms.media.voice_activity import BLOCK_SAMPLES, FRAME_SAMPLES, VoiceActivity
 from transforms.media.windows import loudness, quietest
@@ -64,7 +65,7 @@ def chunks_of(media: MediaChunk, config: ChunkConfig) -> list[MediaChunk]:
     all_of_them = [
         media._replace(chunk=number, chunks=count, seekable=seekable, committed=()) for number in range(count)
     ]
-    return [chunk for chunk in all_of_them if f"{chunk.chunk}-of-{count}" not in media.committed]
+    return [chunk for chunk in all_of_them if chunk_name(chunk) not in media.committed]
 
 
 @contextlib.contextmanager

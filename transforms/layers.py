@@ -99,14 +99,14 @@ class Layers:
     def list_now(self) -> Inventory:
         """What is committed at this moment."""
         return Inventory(
-            chunks=_in_folders(self._names(f"_work/asr/{self._now(self.asr)}")),
+            chunks=_in_folders(self._names(self._transcribed())),
             dead=frozenset(self._names(f"_work/dead/{self._now(self.asr)}")),
             saved=_in_folders(self._names("_work/saved")),
         )
 
     def committed(self, media: MediaFile) -> tuple[str, ...]:
         """The names of the media's chunks that are committed at this moment."""
-        return tuple(self._names(f"_work/asr/{self._now(self.asr)}/{source_id(media)}"))
+        return tuple(self._names(self._transcribed(media)))
 
     def in_generation(self, anew: bool) -> Layers:
         """These layers as the output has them; `anew` opens another generation, or goes on with one that is open."""
@@ -229,9 +229,12 @@ class Layers:
         """The fingerprint in this generation."""
         return f"{fingerprint}-{self.generation}" if self.generation else fingerprint
 
+    def _transcribed(self, *media: MediaFile) -> str:
+        """The folder of the asr layer, or of one media in it."""
+        return join("_work/asr", self._now(self.asr), *map(source_id, media))
+
     def _chunk(self, chunk: MediaChunk) -> str:
-        folder = join(self.output, "_work/asr", self._now(self.asr), source_id(chunk.media))
-        return join(folder, f"{chunk_name(chunk)}.json")
+        return join(self.output, self._transcribed(chunk.media), f"{chunk_name(chunk)}.json")
 
     def _translation(self, media: MediaFile) -> str:
         folder = join(self.output, "_work/translation", self.translation_language)

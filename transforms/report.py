@@ -21,12 +21,12 @@ from markupsafe import Markup, escape
 
 from transforms.dead_letters import CODES, PROBLEMS
 from transforms.highlights import Highlight, Highlights, shortened
+from transforms.media.suffixes import VIDEO, suffix_of
 from transforms.records import MediaFile
 from transforms.storage import without_secrets
 
 TEMPLATE = "report.html.jinja"
 LANGUAGES = 15  # rows; the rest is one row
-VIDEO = {".mp4", ".m4v", ".mkv", ".mov", ".webm", ".ogv", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp"}
 
 KeptAudio = Callable[[MediaFile], str | None]  # the name below the output of the audio that was kept of a media
 
@@ -74,7 +74,7 @@ def report(
     def shown(highlight: Highlight) -> Shown:
         media = highlight.transcript.media
         links, silence = player(media, about.output, kept_audio(media))
-        return Shown(highlight, links, silence, pathlib.PurePath(media.uri).suffix.lower() in VIDEO)
+        return Shown(highlight, links, silence, suffix_of(media.uri) in VIDEO)
 
     return _template().render(
         summary=summary,

@@ -6,6 +6,7 @@ translation, and `.opus` where the audio is kept. Writing them again gives the s
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import logging
@@ -113,9 +114,8 @@ def save(told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earl
         _remove(told.media, told.media.name, layers, earlier)  # of another version, or made with other options
         return MediaOutcome(told.media, failed=True, fresh=fresh)
     try:
-        with tempfile.TemporaryDirectory(prefix="beam-pipeline-") as folder:
-            audio = keep_audio(told.media, config.audio_of, pathlib.Path(folder, "audio"))
-            _write(told, dict([*render(told, config.formats), *audio]), layers, earlier)
+        with kept_audio(told.media, config.audio_of) as audio:
+            _write(told, {**dict(render(told, config.formats)), **audio}, layers, earlier)
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise  # a full disk is no fault of this media's
@@ -126,18 +126,23 @@ def save(told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earl
     return MediaOutcome(told.media, failed=False, fresh=True, audio_s=told.audio.duration_s, chunks=told.chunks)
 
 
-def keep_audio(media: MediaFile, config: ChunkConfig | None, target: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
-    """(name below the output, local file) of the converted audio, if it is wanted and can be made."""
+@contextlib.contextmanager
+def kept_audio(media: MediaFile, config: ChunkConfig | None) -> Iterator[dict[str, pathlib.Path]]:
+    """The converted audio by its name below the output, if it is wanted and can be made, while the block runs."""
     if config is None:
-        return []
-    try:
-        with opened(media, config.stores) as source:
-            convert(source.url, source.protocols, config.audio_track, config.decode_timeout_s, target)
-            source.check()
-    except (MediaError, OSError) as error:
-        log.warning("%s: its audio could not be kept: %s", media.id, error)  # its transcript is there all the same
-        return []
-    return [(file_of(media, "opus"), target)]
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="beam-pipeline-") as folder:
+        target = pathlib.Path(folder, "audio")
+        made = {file_of(media, "opus"): target}
+        try:
+            with opened(media, config.stores) as source:
+                convert(source.url, source.protocols, config.audio_track, config.decode_timeout_s, target)
+                source.check()
+        except (MediaError, OSError) as error:
+            log.warning("%s: its audio could not be kept: %s", media.id, error)  # its transcript is there anyway
+            made = {}
+        yield made
 
 
 def _write(

@@ -17,7 +17,7 @@ import pytest
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from tests.conftest import ROOT, SAMPLES, TRUTH, media_of, write_wav
+from tests.conftest import ROOT, SAMPLES, TRUTH, media_of, pcm_of, write_wav
 from transforms.chunks import ChunkConfig
 from transforms.dead_letters import CODES, MediaError
 from transforms.decode_audio import DecodeAudio, DecodeConfig, _decode_into, decode
@@ -33,14 +33,9 @@ def run_ffmpeg(*words: object) -> bytes:
     return subprocess.run(command, capture_output=True, check=True).stdout
 
 
-def samples_of(path: pathlib.Path, *words: object) -> np.ndarray:
-    """The audio as 16 kHz mono, decoded without the code under test."""
-    return np.frombuffer(run_ffmpeg("-i", path, *words, "-ac", 1, "-ar", 16_000, "-f", "s16le", "-"), np.int16)
-
-
 @pytest.fixture(scope="module")
 def letter() -> np.ndarray:
-    return samples_of(SAMPLES / "letter.flac")
+    return pcm_of(SAMPLES / "letter.flac")
 
 
 def config(max_window_s: float = 8.0, **settings: object) -> DecodeConfig:

@@ -93,9 +93,7 @@ class Decoder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._log_reader.join()
+        self.stop()
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe:
                 pipe.close()
