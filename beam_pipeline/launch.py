@@ -140,7 +140,7 @@ def _run_owned(
 
 def _run_graph(job: Job, flags: argparse.Namespace, beam_flags: list[str], progress: Progress) -> Any:
     # Worker processes log to this terminal: of Beam's own news only what is wrong.
-    quiet = "--default_sdk_harness_log_level=WARNING"
+    quiet = "--default_sdk_harness_log_level=WARN"
     options = PipelineOptions([f"--runner={flags.runner}", quiet, *beam_flags])
     local = is_local(flags)
     shown = dataclasses.replace(job, progress=progress.address) if local else job
