@@ -1,0 +1,40 @@
+"""What of the installed software has to be the same where a job is submitted and where it runs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import shutil
+import sys
+
+PACKAGES = ("apache-beam", "beam-pipeline")
+
+
+def versions() -> dict[str, str]:
+    """Names and versions. What is pickled by one is unpickled by the other, so these must be equal."""
+    found = {"python": ".".join(map(str, sys.version_info[:2]))}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # run from a checkout that was not installed
+    return found
+
+
+def unlike(theirs: dict[str, str]) -> str:
+    """What differs here from what the submitting side says of itself, or ""."""
+    ours = versions()
+    return ", ".join(
+        f"{name} {ours.get(name, 'is missing')} instead of {wanted}"
+        for name, wanted in sorted(theirs.items())
+        if ours.get(name, "") != wanted
+    )
+
+
+def missing() -> str:
+    """What a worker lacks, with how to get it, or ""."""
+    if not importlib.util.find_spec("transforms"):
+        return "the package beam-pipeline is not installed: pip install it into the environment of the workers"
+    if not shutil.which("ffmpeg") and not importlib.util.find_spec("imageio_ffmpeg"):
+        return "there is no ffmpeg: install it, or `pip install imageio-ffmpeg`, which ships one"
+    return ""
