@@ -1,8 +1,7 @@
 """A Flink cluster on this machine, without Docker: `python -m runners.flink.cluster up`, and `down`.
 
-`up` starts a JobManager, TaskManagers and the pool of Python workers, waits until they are ready, and prints HOST:PORT last.
-Run again, it starts what is missing of them. `down` ends them all and removes what they wrote; what was fetched stays in the
-cache.
+`up` starts a JobManager, TaskManagers and the pool of Python workers, waits until they are ready, and prints
+HOST:PORT last. Run again, it starts what is missing. `down` ends them all and removes what they wrote; what was fetched stays.
 """
 
 from __future__ import annotations
@@ -32,10 +31,9 @@ HOST = "127.0.0.1"
 READY_S = 120.0
 STOP_S = 10.0
 OPENED = (  # Flink reflects on these; Java 17 refuses that by itself
-    "java.base/java.lang java.base/java.net java.base/java.io java.base/java.nio java.base/sun.nio.ch "
-    "java.base/java.lang.reflect java.base/java.text java.base/java.time java.base/java.util "
-    "java.base/java.util.concurrent java.base/java.util.concurrent.atomic java.base/java.util.concurrent.locks"
-).split()
+    "java.lang", "java.net", "java.io", "java.nio", "sun.nio.ch", "java.lang.reflect", "java.text", "java.time",
+    "java.util", "java.util.concurrent", "java.util.concurrent.atomic", "java.util.concurrent.locks",
+)  # fmt: skip
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 
@@ -60,7 +58,7 @@ def settings(home: pathlib.Path, port: int, rpc: int, workers: int, slots: int, 
         "blob.storage.directory": str(home / "tmp"),
         "io.tmp.dirs": str(home / "tmp"),
         "web.upload.dir": str(home / "tmp"),
-        "env.java.opts.all": " ".join(f"--add-opens={each}=ALL-UNNAMED" for each in OPENED),
+        "env.java.opts.all": " ".join(f"--add-opens=java.base/{each}=ALL-UNNAMED" for each in OPENED),
         # A TaskManager that is gone is noticed in 10 s instead of 50; the same everywhere, or jobs fail.
         "heartbeat.interval": 2000,
         "heartbeat.timeout": 10000,
@@ -174,7 +172,11 @@ def _memory(java: str, flink: pathlib.Path, home: Home, which: str) -> list[str]
 
 def _resources(java: str, flink: pathlib.Path, home: Home, which: str) -> tuple[list[str], list[str]]:
     """Java's flags and Flink's own ones that share out the memory, as Flink's scripts ask its own calculator."""
-    calculator = [java, "-cp", f"{flink}/bin/bash-java-utils.jar:{flink}/lib/flink-dist-{parts.version('flink.release')}.jar"]
+    calculator = [
+        java,
+        "-cp",
+        f"{flink}/bin/bash-java-utils.jar:{flink}/lib/flink-dist-{parts.version('flink.release')}.jar",
+    ]
     main, ask = "org.apache.flink.runtime.util.bash.BashJavaUtils", f"GET_{which}_RESOURCE_PARAMS"
     done = subprocess.run(
         [*calculator, main, ask, "--configDir", str(home.path)], capture_output=True, text=True, check=True

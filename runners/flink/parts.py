@@ -1,7 +1,7 @@
 """What a cluster is made of: Java, Flink's own jars, and Beam's job server, fetched once and kept in a cache.
 
-Flink comes from PyPI, where its jars are published whole; the job server from Beam's own download, or else from Maven by
-`pom.xml`, which holds the versions of both.
+Flink comes from PyPI, where its jars are published whole; the job server from Beam's own download, or else from Maven
+by `pom.xml`, which holds the versions of both.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class FlinkError(Exception):
 @functools.cache
 def version(name: str) -> str:
     """A version out of pom.xml: `flink.release`, `flink` or `runner`."""
-    found = xml.etree.ElementTree.parse(POM).find(f"./m:properties/m:{name}", {"m": "http://maven.apache.org/POM/4.0.0"})
+    found = xml.etree.ElementTree.parse(POM).find(
+        f"./m:properties/m:{name}", {"m": "http://maven.apache.org/POM/4.0.0"}
+    )
     assert found is not None and found.text
     return found.text
 
@@ -60,7 +62,9 @@ def java() -> str:
     told = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
     found = re.search(r'version "(?:1\.)?(\d+)', told)
     if not found or not OLDEST_JAVA <= int(found[1]) <= NEWEST_JAVA:
-        raise FlinkError(f"{program} is {told.splitlines()[0] if told else 'no Java'}: {wanted}; set JAVA_HOME to one")
+        raise FlinkError(
+            f"{program} is {told.splitlines()[0] if told else 'no Java'}: {wanted}; set JAVA_HOME to one"
+        )
     return program
 
 
@@ -124,8 +128,8 @@ def _built() -> pathlib.Path:
     maven = shutil.which("mvn")
     if not maven:
         raise FlinkError(
-            "no job server: Beam's own cannot be fetched, and there is no Maven to build one. Install Maven, or fetch "
-            f"beam-runners-flink-{version('flink')}-job-server and give it as --flink_job_server_jar"
+            "no job server: Beam's own cannot be fetched, and there is no Maven to build one. Install Maven, or "
+            f"fetch beam-runners-flink-{version('flink')}-job-server and give it as --flink_job_server_jar"
         )
     log.info("building the job server with Maven (about 3 minutes, once)")
     with tempfile.TemporaryDirectory(dir=_made(cache())) as folder:

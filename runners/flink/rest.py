@@ -12,7 +12,9 @@ import requests
 from runners.flink.parts import FlinkError
 
 ASK_S = 10.0
-WORKERS = "beam-pipeline.workers"  # key of the cluster's configuration: HOST:PORT of the worker pool beside each TaskManager
+WORKERS = (
+    "beam-pipeline.workers"  # in the cluster's configuration: HOST:PORT of the worker pool beside each TaskManager
+)
 ENDED = {"FINISHED", "FAILED", "CANCELED"}
 
 
@@ -73,7 +75,9 @@ class Cluster:
     def cause(self, job: Job) -> str:
         """Why a job failed, as Flink tells it: a stack trace, or "" where it knows nothing."""
         told = self.ask(f"jobs/{job.id}/exceptions")
-        entries = told.get("exceptionHistory", {}).get("entries") or [{"stacktrace": told.get("root-exception") or ""}]
+        entries = told.get("exceptionHistory", {}).get("entries") or [
+            {"stacktrace": told.get("root-exception") or ""}
+        ]
         return str(entries[0]["stacktrace"])
 
     def restarts(self, job: Job) -> int:

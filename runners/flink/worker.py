@@ -1,7 +1,7 @@
-"""One worker process, by Beam's container contract: it asks where to report and with what options, then serves bundles.
+"""One worker process, by Beam's container contract: it asks where to report and with what options, then serves.
 
-Started by the pool in workers.py, which holds the other end of its standard input: when that closes, the pool is gone, and
-the worker goes too, with its decoders.
+Started by the pool in workers.py, which holds the other end of its standard input: when that closes, the pool is
+gone, and the worker goes too, with its decoders.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The pool of Python workers beside a TaskManager: `python -m runners.flink.workers --port 50000`.
 
-Flink asks it, over gRPC, for a worker for each job and TaskManager (`--environment_type=EXTERNAL`). It differs from Beam's
-own pool in what that is known for: options reach the workers, what a worker prints goes to the pool's log instead of into a
-pipe that nobody reads, workers end with the pool however it ends, and one that cannot work says why to whoever submitted.
+Flink asks it, over gRPC, for a worker for each job and TaskManager (`--environment_type=EXTERNAL`). It differs from
+Beam's own pool in what that is known for: options reach the workers, what a worker prints goes to the pool's log
+instead of into a pipe that nobody reads, workers end with the pool however it ends, and one that cannot work says why
+to whoever submitted.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> int:
-    words = argparse.ArgumentParser(prog="python -m runners.flink.workers", description=(__doc__ or "").splitlines()[0])
+    words = argparse.ArgumentParser(
+        prog="python -m runners.flink.workers", description=(__doc__ or "").splitlines()[0]
+    )
     words.add_argument("--host", default="localhost", help="address to listen on")
     words.add_argument("--port", type=int, default=50000)
     given = words.parse_args()
