@@ -13,6 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _log_to_stderr("INFO")  # before Beam is imported, which warns of what it does without
     from beam_pipeline import launch, options
     from beam_pipeline.job import make_job
+    from beam_pipeline.submit import RunnerError, find_target
     from transforms.models.catalog import ModelError
 
     words = sys.argv[1:] if argv is None else list(argv)
@@ -22,14 +23,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         job = make_job(flags)
         if flags.dry_run:
             return launch.dry_run(job.in_generation(anew=flags.overwrite))
-        launch.check(job, launch.is_local(flags))
+        target = find_target(flags, beam_flags, job.layers.run)
+        launch.check(job, target)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return launch.USAGE
-    except ModelError as error:
+    except (ModelError, RunnerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return launch.FAILED
-    return launch.run(job, flags, beam_flags, words)
+    return launch.run(job, flags, target, words)
 
 
 def console() -> None:

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def alive(owner: Owner, counts: Callable[[], Mapping[str, float]]) -> Iterator[None]:
-    """Beat every few seconds while the block runs, and give the output back at its end."""
+    """Beat every few seconds while the block runs, and give the output back at its end, unless a job goes on."""
     stop = threading.Event()
     thread = threading.Thread(target=_beat, args=(owner, counts, stop), daemon=True)
     thread.start()
@@ -25,8 +25,9 @@ def alive(owner: Owner, counts: Callable[[], Mapping[str, float]]) -> Iterator[N
     finally:
         stop.set()
         thread.join()
-        with contextlib.suppress(OSError, OccupiedError):
-            owner.release()
+        if not owner.record.get("left"):
+            with contextlib.suppress(OSError, OccupiedError):
+                owner.release()
 
 
 def _beat(owner: Owner, counts: Callable[[], Mapping[str, float]], stop: threading.Event) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from beam_pipeline.options import Parser, read_config
+from runners.flink.rest import still_runs
 from transforms.ahead import ahead
 from transforms.layers import Inventory, Layers, incomplete
 from transforms.owner import LEASE_S, is_gone, latest
@@ -61,7 +62,11 @@ class LastRun:
         """ "running", "finished", or "stopped" where it was killed."""
         if "ended" in self.record:
             return "finished"
-        if not self.news or self.news["ended"] or is_gone(self.news):
+        if not self.news or self.news["ended"]:
+            return "stopped"
+        if self.news.get("job") and still_runs(self.news["job"]):
+            return "running"
+        if is_gone(self.news):
             return "stopped"
         return "running" if time.time() - self.news["seen"] < LEASE_S else "stopped"
 

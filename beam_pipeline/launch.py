@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import datetime
 import importlib.metadata
 import itertools
 import json
@@ -16,44 +15,41 @@ import platform
 import re
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
-
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipeline.alive import alive
 from beam_pipeline.failures import retry_command
 from beam_pipeline.job import Job
 from beam_pipeline.last_run import LastRun
-from beam_pipeline.pipeline import build
 from beam_pipeline.progress import Progress
-from runners import direct
+from beam_pipeline.submit import Target, submit, wait
+from runners.flink.rest import still_runs
 from transforms.collect_media import list_inputs, named
-from transforms.layers import json_bytes
+from transforms.layers import RECORD, json_bytes
 from transforms.media import ffmpeg
 from transforms.models.catalog import DEMO_NOTICE
 from transforms.models.whisper import WhisperHandler
-from transforms.owner import OccupiedError, check_owner, claim
+from transforms.owner import OccupiedError, Owner, check_owner, claim, now
 from transforms.plan_work import plan
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import join
+from transforms.write_dataset import DEAD_LETTERS, DONE
 
-DONE, FAILED, USAGE, DEAD_LETTERS = 0, 1, 2, 3
+FAILED, USAGE = 1, 2  # exit codes, beside those of a run that came to its end
 PACKAGES = (
     "beam-pipeline", "apache-beam", "transformers", "torch", "onnxruntime", "silero-vad", "pyarrow", "numpy",
 )  # fmt: skip
 KNOWN_ERRORS = (  # their message is enough
     "ModelError", "StorageError", "LookupError", "PermissionError", "OSError", "OccupiedError",
-    "TooManyFailuresError",
+    "TooManyFailuresError", "RunnerError", "WorkerError",
 )  # fmt: skip
 
 log = logging.getLogger("beam_pipeline")
 
 
-def check(job: Job, local: bool) -> None:
-    """Find what cannot work before any work is done; `local` where the model runs on this machine.
+def check(job: Job, target: Target) -> None:
+    """Find what cannot work before any work is done.
 
     Raises:
         ValueError: with what to do about it.
@@ -68,12 +64,8 @@ def check(job: Job, local: bool) -> None:
         raise ValueError(
             f"no ffmpeg: install it, or `pip install imageio-ffmpeg`, which ships one ({error})"
         ) from error
-    if local and isinstance(job.handler, WhisperHandler):
+    if target.cluster is None and isinstance(job.handler, WhisperHandler):
         log.info("model %s on %s", job.model.name, job.handler.placement(claim=False))
-
-
-def is_local(flags: argparse.Namespace) -> bool:
-    return flags.runner.lower() in direct.NAMES
 
 
 def dry_run(job: Job) -> int:
@@ -91,10 +83,10 @@ def dry_run(job: Job) -> int:
     return DONE
 
 
-def run(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> int:
+def run(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -> int:
     """Run the job to its end and return the exit code. `words` are the command line, to be told to the user again."""
     try:
-        owner = claim(job.layers)
+        owner = claim(job.layers, still_runs=still_runs)
     except OSError as error:
         print(f"error: --output {job.output} cannot be written: {error}", file=sys.stderr)
         return USAGE
@@ -103,19 +95,19 @@ def run(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[
         return FAILED
     _stop_on_signals()
     with Progress() as progress, alive(owner, lambda: progress.counts):
-        return _run_owned(job, flags, beam_flags, words, progress, owner.found_dead)
+        return _run_owned(job, flags, target, words, progress, owner)
 
 
 def _run_owned(
-    job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[str], progress: Progress, sweep: bool
+    job: Job, flags: argparse.Namespace, target: Target, words: list[str], progress: Progress, owner: Owner
 ) -> int:
     """Run the job on an output that is ours, and leave behind how it ended."""
     record, result = None, None
     try:
-        if sweep:
+        if owner.found_dead:
             job.layers.store.sweep(job.output)
         job = job.in_generation(anew=flags.overwrite)
-        record = _start_record(job, flags, beam_flags, words)
+        record = _start_record(job, flags, target, words)
         retry = retry_command(LastRun(record, job.layers))
         job = dataclasses.replace(job, dataset=dataclasses.replace(job.dataset, retry=retry))
         job.layers.forget_plans()
@@ -123,7 +115,12 @@ def _run_owned(
         if job.model.is_demo:
             log.warning(DEMO_NOTICE)
         log.info("output %s", job.output)
-        result = _run_graph(job, flags, beam_flags, progress)
+        log.info("%s %s", target.runner, " ".join(target.flags))
+        if target.job:
+            owner.beat(job=target.job)
+        result = submit(target, dataclasses.replace(job, progress=progress.address) if target.is_here else job)
+        if not wait(target, result, flags.no_wait) and _leave(owner, target, job):
+            return DONE
         code = _finish(job)
         job.layers.commit_generation(finished=True)
         _end_record(job, record, code, result)
@@ -138,17 +135,15 @@ def _run_owned(
     return code
 
 
-def _run_graph(job: Job, flags: argparse.Namespace, beam_flags: list[str], progress: Progress) -> Any:
-    # Worker processes log to this terminal: of Beam's own news only what is wrong.
-    quiet = "--default_sdk_harness_log_level=WARN"
-    options = PipelineOptions([f"--runner={flags.runner}", quiet, *beam_flags])
-    local = is_local(flags)
-    shown = dataclasses.replace(job, progress=progress.address) if local else job
-    pipeline = beam.Pipeline(runner=direct.direct_runner(options) if local else None, options=options)
-    build(pipeline, shown)
-    result = pipeline.run()
-    result.wait_until_finish()
-    return result
+def _leave(owner: Owner, target: Target, job: Job) -> bool:
+    """Give the output over to the job in its cluster, which ends the run then; False where it has ended already."""
+    assert target.job
+    owner.beat(left=True)
+    if not still_runs(target.job):
+        owner.beat(left=False)
+        return False
+    print(f"left running as {target.name}. How far it is: python -m beam_pipeline.status --output {job.output}")
+    return True
 
 
 def cause(error: BaseException) -> str:
@@ -186,24 +181,24 @@ def _finish(job: Job) -> int:
     return DEAD_LETTERS
 
 
-def _start_record(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> dict[str, Any]:
+def _start_record(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -> dict[str, Any]:
     """Write run.json: all that is needed to run this again."""
     fingerprints = ("asr", "saved", "translation", "translation_language", "generation")
     record = {
         "run": job.layers.run,
         "command": words,
         "options": {name: _finite(value) for name, value in sorted(vars(flags).items()) if name != "config"},
-        "beam_options": beam_flags,
+        "beam_options": target.flags,
         "layers": {name: getattr(job.layers, name) for name in fingerprints},
         "model": job.model._asdict(),
         "versions": _versions(),
         "host": platform.node(),
-        "started": _now(),
+        "started": now(),
         "num_shards": job.dataset.num_shards,
     }
     if job.model.is_demo:
         record["notice"] = DEMO_NOTICE
-    job.layers.store.put(join(job.output, "run.json"), json_bytes(record, indent=1))
+    job.layers.store.put(join(job.output, RECORD), json_bytes(record, indent=1))
     return record
 
 
@@ -211,8 +206,8 @@ def _end_record(job: Job, record: dict[str, Any], code: int, result: Any) -> Non
     counters = result.metrics().query()["counters"] if result else []
     names = {(each.key.metric.namespace, each.key.metric.name): each.result for each in counters}
     figures = {f"{space}.{name}": value for (space, name), value in sorted(names.items()) if "." not in space}
-    ended = {**record, "ended": _now(), "exit_code": code, "counters": figures}
-    job.layers.store.put(join(job.output, "run.json"), json_bytes(ended, indent=1))
+    ended = {**record, "ended": now(), "exit_code": code, "counters": figures}
+    job.layers.store.put(join(job.output, RECORD), json_bytes(ended, indent=1))
 
 
 def _versions() -> dict[str, str]:
@@ -227,10 +222,6 @@ def _versions() -> dict[str, str]:
 
 def _finite(value: Any) -> Any:
     return None if value == math.inf else value  # JSON knows no infinity
-
-
-def _now() -> str:
-    return datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(timespec="seconds")
 
 
 def _stop_on_signals() -> None:

@@ -197,7 +197,12 @@ def _add_output(made: Parser) -> None:
 def _add_running(made: Parser) -> None:
     group = made.add_argument_group("Running")
     group.add_argument("--config", metavar="FILE.yaml", help="sets any flag; flags on the command line win")
-    group.add_argument("--runner", default="DirectRunner", help="where the graph runs")
+    group.add_argument(
+        "--runner", default="DirectRunner", help="where the graph runs; FlinkRunner needs Java, see docs/flink.md"
+    )
+    group.add_argument(
+        "--no_wait", action="store_true", help="leave the job to its cluster once it runs there, and end with 0"
+    )
     group.add_argument(
         "--log_level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], default="INFO", help="of the log on stderr"
     )
@@ -234,6 +239,8 @@ def refuse_unknown(made: Parser, rest: Sequence[str]) -> None:
 def beam_parser() -> argparse.ArgumentParser:
     """A parser of every flag that Beam's option classes define."""
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
+
+    from runners.flink import flags  # noqa: F401 - its options are found by their base class
 
     made = _BeamArgumentParser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
     waiting = list(PipelineOptions.__subclasses__())

@@ -28,7 +28,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> beam.PCollection[dict[str, Any]]
         pipeline
         | "CollectMedia" >> CollectMedia(job.inputs)
         | "PlanWork" >> PlanWork(job.layers, job.plan, job.progress)
-        | "DecodeAudio" >> DecodeAudio(job.decode, job.progress)
+        | "DecodeAudio" >> DecodeAudio(job.layers, job.decode, job.progress)
         | "TranscribeSpeech" >> TranscribeSpeech(job.handler, job.layers, job.provenance, job.progress)
         | "TranslateText" >> TranslateText(job.layers, job.translate)
         | "SaveMedia" >> SaveMedia(job.layers, job.save, job.progress)

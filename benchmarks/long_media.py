@@ -112,7 +112,7 @@ def busy(folder: pathlib.Path) -> None:
         _ = (
             pipeline
             | beam.Create([MediaChunk(each) for each in media])
-            | DecodeAudio(config)
+            | DecodeAudio(layers, config)
             | TranscribeSpeech(handler, layers, Provenance("none", "none"))
         )
     times = Asleep.busy

@@ -6,6 +6,7 @@ transcribed already and one that cannot be decoded each give one empty window; t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import queue
@@ -21,6 +22,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from transforms.chunks import ChunkConfig, Samples, begin, blocks_of, end_of, jump_s, opened
 from transforms.dead_letters import MediaError, attempt
+from transforms.layers import Layers
 from transforms.media import ffmpeg
 from transforms.media.voice_activity import BLOCK_SAMPLES, VoiceActivity
 from transforms.media.windows import Window, WindowConfig, WindowCutter
@@ -62,13 +64,14 @@ class DecodeConfig:
 class DecodeAudio(beam.PTransform):
     """Cut the speech of media into windows, a few media at a time, in the order in which they come ready."""
 
+    layers: Layers
     config: DecodeConfig
     progress: str = ""  # address of the progress display
 
     def expand(self, chunks: beam.PCollection[MediaChunk]) -> beam.PCollection[SpeechWindow]:
-        return chunks | "DecodeAhead" >> beam.ParDo(DecodeAhead(self.config, self.progress)).with_output_types(
-            SpeechWindow
-        )
+        return chunks | "DecodeAhead" >> beam.ParDo(
+            DecodeAhead(self.layers, self.config, self.progress)
+        ).with_output_types(SpeechWindow)
 
 
 class DecodeAhead(beam.DoFn):
@@ -78,11 +81,11 @@ class DecodeAhead(beam.DoFn):
     bounded by the queue and two windows a decoder, whatever the length of the media.
     """
 
-    def __init__(self, config: DecodeConfig, progress: str) -> None:
-        self._config = config
-        self._progress = progress
+    def __init__(self, layers: Layers, config: DecodeConfig, progress: str) -> None:
+        self._layers, self._config, self._progress = layers, config, progress
 
     def setup(self) -> None:
+        self._layers.check_reached()
         self._ticker = Ticker(self._progress)
         self._stop = threading.Event()
 
@@ -96,7 +99,7 @@ class DecodeAhead(beam.DoFn):
         if chunk.settled:
             yield SpeechWindow(chunk, 0, 0, b"", total=0, failure=chunk.failure)
             return
-        arguments = (chunk, self._config, self._ready, self._stop)
+        arguments = (chunk, self._layers, self._config, self._ready, self._stop)
         threading.Thread(target=_decode_into, args=arguments, daemon=True).start()
         self._running += 1
         self._ticker.tick(started=1)
@@ -131,13 +134,19 @@ def _count(last: SpeechWindow, ticker: Ticker) -> None:
 
 
 def _decode_into(
-    chunk: MediaChunk, config: DecodeConfig, ready: queue.Queue[SpeechWindow], stop: threading.Event
+    chunk: MediaChunk, layers: Layers, config: DecodeConfig, ready: queue.Queue[SpeechWindow], stop: threading.Event
 ) -> None:
-    """Decode one chunk into the queue. Whatever happens, its last window arrives, or the bundle has been stopped."""
+    """Decode one chunk into the queue. Whatever happens, its last window arrives, or the bundle has been stopped.
+
+    A runner that tries a bundle again gives chunks that are committed by now: they go on as a marker.
+    """
     sent = 0
 
     def send() -> None:
         nonlocal sent
+        if _is_committed(chunk, layers):
+            _put(ready, SpeechWindow(chunk._replace(transcribed=True), 0, 0, b"", total=0), stop)
+            return
         for window in decode(chunk, config, stop.is_set):
             if not _put(ready, window, stop):
                 return
@@ -146,6 +155,12 @@ def _decode_into(
     letter = attempt("DecodeAudio", chunk.media, send)  # a thread's error would be lost; the letter carries it on
     if letter is not None:
         _put(ready, SpeechWindow(chunk, sent, 0, b"", total=sent + 1, failure=letter), stop)
+
+
+def _is_committed(chunk: MediaChunk, layers: Layers) -> bool:
+    with contextlib.suppress(OSError):  # no fault of the media's; who commits it will tell of a store that stays away
+        return layers.has_chunk(chunk)
+    return False
 
 
 def _put(ready: queue.Queue[SpeechWindow], window: SpeechWindow, stop: threading.Event) -> bool:

@@ -20,6 +20,7 @@ import functools
 import hashlib
 import itertools
 import json
+import platform
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -37,11 +38,12 @@ from transforms.records import (
     WindowRecord,
     to_plain,
 )
-from transforms.storage import Store, Stores, join
+from transforms.storage import StorageError, Store, Stores, join
 
 FORMAT = 2  # of the objects below: a new one makes every earlier object count as missing
 UNFINISHED = "unfinished"  # the state of files that are being written
 GENERATION = "_work/generation.json"
+RECORD = "run.json"  # what a run was started with, and how it ended
 
 
 def fingerprint(settings: dict[str, Any]) -> str:
@@ -142,6 +144,19 @@ class Layers:
             return None
         windows = tuple(_window(window) for window in content["windows"])
         return ChunkTranscript(chunk, _audio(content["audio"]), windows)
+
+    def has_chunk(self, chunk: MediaChunk) -> bool:
+        """Whether the chunk is committed at this moment."""
+        found = self.store.stat(self._chunk(chunk))
+        return found is not None and found.size_bytes > 0
+
+    def check_reached(self) -> None:
+        """Raise StorageError where this worker does not see what the run has put under the output."""
+        if self.run and self.store.stat(join(self.output, RECORD)) is None:
+            raise StorageError(
+                f"the worker on {platform.node()} does not see {self.output}, where the run began: workers on other "
+                "machines need an --output that all of them reach, s3://, gs:// or a shared mount"
+            )
 
     def forget_chunk(self, chunk: MediaChunk) -> None:
         self.store.delete(self._chunk(chunk))

@@ -4,20 +4,23 @@
 
 The highest number owns the output. It is claimed by a put that fails where the object exists, so of many that try
 one gets it. No clocks are compared: an owner whose beat does not change while a newcomer watches is dead, and so is
-one of this machine whose process is gone.
+one of this machine whose process is gone. A job that a cluster goes on with by itself is asked for there, where `job`
+in the record says.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import os
 import pathlib
 import platform
 import time
+from collections.abc import Callable
 from typing import Any
 
-from transforms.layers import Layers, json_bytes
+from transforms.layers import RECORD, Layers, json_bytes
 from transforms.storage import join
 
 FOLDER = "_work/owner"
@@ -52,8 +55,15 @@ class Owner:
         self.beat(ended=True)
 
 
-def claim(layers: Layers, lease_s: float = LEASE_S) -> Owner:
+def nowhere(_: dict[str, str]) -> bool:
+    """Whether a job goes on without the process that started it, where no cluster is known."""
+    return False
+
+
+def claim(layers: Layers, lease_s: float = LEASE_S, still_runs: Callable[[dict[str, str]], bool] = nowhere) -> Owner:
     """Make the output that of the run `layers.run`; watches for at most lease_s whether an earlier owner lives.
+
+    `still_runs` tells of the `job` in an owner's record whether it does.
 
     Raises:
         OccupiedError: another run writes to it.
@@ -62,8 +72,13 @@ def claim(layers: Layers, lease_s: float = LEASE_S) -> Owner:
     while True:
         found = latest(layers)
         number, record = found or (0, {"ended": True})
-        if not record["ended"] and not is_gone(record):
+        if not record["ended"] and not is_gone(record) and not record.get("left"):
             _watch(layers, number, record, lease_s)
+        if not record["ended"] and record.get("job") and still_runs(record["job"]):
+            raise OccupiedError(
+                f"{_who(record)} goes on in its cluster without the process that started it: job {record['job']}. "
+                "Wait until it ends, or cancel it there"
+            )
         mine = {"run": layers.run, **_process(), "started": time.time(), "beat": 0, "ended": False}
         mine["seen"] = mine["started"]
         if layers.store.put_new(_uri(layers, number + 1), json_bytes(mine)):
@@ -72,6 +87,22 @@ def claim(layers: Layers, lease_s: float = LEASE_S) -> Owner:
                 if older <= number:
                     layers.store.delete(_uri(layers, older))
             return Owner(layers, number + 1, mine, found_dead=not record["ended"])
+
+
+def end(layers: Layers, exit_code: int) -> None:
+    """End a run in a cluster, from wherever its last step runs: the process that started it may have left it."""
+    found = latest(layers)
+    if not found or not found[1].get("job") or found[1].get("run") != layers.run:
+        return
+    layers.commit_generation(finished=True)
+    uri = join(layers.output, RECORD)
+    record = json.loads(layers.store.read(uri)) | {"ended": now(), "exit_code": exit_code}
+    layers.store.put(uri, json_bytes(record, indent=1))
+    layers.store.put(_uri(layers, found[0]), json_bytes({**found[1], "ended": True}))
+
+
+def now() -> str:
+    return datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(timespec="seconds")
 
 
 def latest(layers: Layers) -> tuple[int, dict[str, Any]] | None:

@@ -153,7 +153,7 @@ def commit(joined: Joined, layers: Layers, provenance: Provenance) -> Iterator[T
     elif isinstance(joined, MediaChunk):
         if joined.saved or joined.dead:
             yield MediaOutcome(joined.media, failed=joined.dead, fresh=False, chunks=joined.chunks)
-        else:
+        elif joined.chunks == 1 or complete(layers.committed(joined.media)) == joined.chunks:
             yield _read(joined, layers, provenance)
     else:
         layers.commit_chunk(joined)

@@ -40,7 +40,7 @@ from transforms.dataset_schema import (
 from transforms.dead_letters import attempt
 from transforms.highlights import Highlights, MergeHighlights
 from transforms.layers import Layers, file_of, json_bytes
-from transforms.owner import check_owner
+from transforms.owner import check_owner, end
 from transforms.records import DeadLetter, MediaChunk, MediaFile, MediaOutcome, Transcript
 from transforms.report import About, report
 from transforms.storage import join
@@ -48,6 +48,7 @@ from transforms.summary import MergeSummaries, Summary, merge, of_dead_letter, o
 from transforms.transcripts import Provenance, read_transcript
 
 TABLES = {"transcripts": TRANSCRIPTS, "segments": SEGMENTS, "dead_letters": DEAD_LETTERS}
+DONE, DEAD_LETTERS = 0, 3  # exit codes
 ROW_GROUP = 20_000  # rows, a transcript with each of its segments: a few ten MB, however long the media
 
 
@@ -154,6 +155,7 @@ def publish(whole: tuple[Summary, Highlights], layers: Layers, config: DatasetCo
     about = About(layers.output, layers.run, config.started_at, config.options, config.retry)
     page = report(content, shown, about, kept_audio).encode("utf-8", "backslashreplace")  # a name may be no UTF-8
     layers.store.put(join(layers.output, "report.html"), page)
+    end(layers, DEAD_LETTERS if content["dead_letters"] else DONE)
     return content
 
 

@@ -1,7 +1,8 @@
 """A Flink cluster on this machine, without Docker: `python -m runners.flink.cluster up`, and `down`.
 
 `up` starts a JobManager, TaskManagers and the pool of Python workers, waits until they are ready, and prints
-HOST:PORT last. Run again, it starts what is missing. `down` ends them all and removes what they wrote; what was fetched stays.
+HOST:PORT last. Run again, it starts what is missing. `down` ends them all and removes what they wrote; what was
+fetched stays in the cache.
 """
 
 from __future__ import annotations

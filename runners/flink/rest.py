@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import socket
+import urllib.parse
 from typing import Any, NamedTuple
 
 import requests
@@ -50,6 +52,10 @@ class Cluster:
     def __init__(self, address: str) -> None:
         self.url = address.rstrip("/") if re.match("https?://", address) else f"http://{address.rstrip('/')}"
 
+    @property
+    def host(self) -> str:
+        return urllib.parse.urlsplit(self.url).hostname or ""
+
     def facts(self) -> ClusterFacts:
         """What the cluster is.
 
@@ -85,6 +91,11 @@ class Cluster:
         told = self.ask(f"jobs/{job.id}/metrics?get=numRestarts")
         return int(told[0]["value"]) if told else 0
 
+    def records_out(self, job: Job, step: str) -> int:
+        """What the operators of a step have given on so far."""
+        vertices = self.ask(f"jobs/{job.id}")["vertices"]
+        return max((each["metrics"]["write-records"] for each in vertices if step in each["name"]), default=0)
+
     def cancel(self, job: Job) -> None:
         self._send("PATCH", f"jobs/{job.id}?mode=cancel")
 
@@ -100,6 +111,14 @@ class Cluster:
         if "json" not in answer.headers.get("Content-Type", ""):
             raise FlinkError(f"what answers at {self.url} is no Flink cluster")
         return answer
+
+
+def still_runs(record: dict[str, str]) -> bool:
+    """Whether a job that `record` tells how to find has not ended; a cluster that is gone runs nothing."""
+    with contextlib.suppress(FlinkError):
+        found = Cluster(record["flink"]).job_named(record["name"])
+        return found is not None and not found.ended
+    return False
 
 
 def is_this_host(host: str) -> bool:

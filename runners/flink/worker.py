@@ -60,7 +60,11 @@ def main() -> None:
     os.environ.update(environment(provision_info(given.provision_endpoint, given.id), given.id))
     from apache_beam.runners.worker import sdk_worker_main  # reads the environment while it is imported
 
-    sdk_worker_main.main(sys.argv[:1])
+    try:
+        sdk_worker_main.main(sys.argv[:1])
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.CANCELLED:  # Flink hangs up when the job has ended
+            raise
 
 
 if __name__ == "__main__":

@@ -21,11 +21,13 @@ from tests.conftest import ROOT, SAMPLES, TRUTH, media_of, pcm_of, write_wav
 from transforms.chunks import ChunkConfig
 from transforms.dead_letters import CODES, MediaError
 from transforms.decode_audio import DecodeAudio, DecodeConfig, _decode_into, decode
+from transforms.layers import Layers
 from transforms.media import ffmpeg
 from transforms.media.windows import WindowConfig
-from transforms.records import SAMPLE_RATE_HZ, AudioFacts, DeadLetter, MediaChunk, SpeechWindow
+from transforms.records import SAMPLE_RATE_HZ, AudioFacts, ChunkTranscript, DeadLetter, MediaChunk, SpeechWindow
 
 FFMPEG = ffmpeg.find_ffmpeg()
+LAYERS = Layers("/nothing/was/committed", "asr", "saved")
 
 
 def run_ffmpeg(*words: object) -> bytes:
@@ -405,7 +407,7 @@ def test_a_decoder_whose_bundle_has_stopped_does_not_wait_for_room(children):
     ready: queue.Queue[SpeechWindow] = queue.Queue(1)
     thread = threading.Thread(
         target=_decode_into,
-        args=(MediaChunk(media_of(SAMPLES / "five minutes.opus")), config(), ready, stop),
+        args=(MediaChunk(media_of(SAMPLES / "five minutes.opus")), LAYERS, config(), ready, stop),
     )
     thread.start()
     first = ready.get(timeout=30)
@@ -440,7 +442,7 @@ def decoded(chunks: list[MediaChunk], settings: DecodeConfig) -> dict[str, list[
     """The windows of each media, in the order in which they left the step."""
     SEEN.clear()
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
-        pipeline | beam.Create(chunks) | DecodeAudio(settings) | beam.Map(see)
+        pipeline | beam.Create(chunks) | DecodeAudio(LAYERS, settings) | beam.Map(see)
     by_media: dict[str, list[SpeechWindow]] = {chunk.media.id: [] for chunk in chunks}
     for window in SEEN:
         by_media[window.chunk.media.id].append(window)
@@ -484,8 +486,29 @@ def test_chunks_that_are_transcribed_or_failed_pass_untouched():
     broken = media_of(pathlib.Path("broken.mp3"))
     failed = MediaChunk(broken, failure=DeadLetter(broken, "CollectMedia", "missing", "Check it."))
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
-        found = pipeline | beam.Create([done, failed]) | DecodeAudio(config()) | beam.Map(outcome)
+        found = pipeline | beam.Create([done, failed]) | DecodeAudio(LAYERS, config()) | beam.Map(outcome)
         assert_that(found, equal_to([("done.mp3", 0, 0, ""), ("broken.mp3", 0, 0, "missing")]))
+
+
+def test_a_chunk_that_was_committed_since_it_was_planned_is_not_decoded_again(tmp_path):
+    """As when a runner tries a bundle again, or another run got there first."""
+    layers, path = Layers(str(tmp_path), "asr", "saved"), SAMPLES / "letter.flac"
+    planned = [MediaChunk(media_of(path), chunk=number, chunks=2) for number in (0, 1)]
+    layers.commit_chunk(ChunkTranscript(planned[0], AudioFacts(1, 1, 16_000, 1, "flac", 1, 0), ()))
+    SEEN.clear()
+    with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
+        pipeline | beam.Create(planned) | DecodeAudio(layers, config()) | beam.Map(see)
+    first, *rest = sorted(SEEN, key=lambda window: window.chunk.chunk)
+    assert (first.chunk.transcribed, first.pcm, first.total) == (True, b"", 0)
+    assert rest and not any(window.chunk.transcribed for window in rest)
+
+
+def test_a_worker_that_does_not_see_the_output_says_so(tmp_path):
+    layers = Layers(str(tmp_path / "elsewhere"), "asr", "saved", run="a")
+    pipeline = test_pipeline.TestPipeline("FnApiRunner")
+    pipeline | beam.Create([MediaChunk(media_of(SAMPLES / "letter.flac"))]) | DecodeAudio(layers, config())
+    with pytest.raises(Exception, match=r"does not see .*elsewhere.* an --output that all of them reach"):
+        pipeline.run()
 
 
 def broken_model(self, pcm):
@@ -496,7 +519,7 @@ def test_an_unforeseen_error_becomes_the_letter_of_its_media(monkeypatch):
     monkeypatch.setattr("transforms.media.voice_activity.VoiceActivity.probabilities", broken_model)
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
         chunks = [MediaChunk(media_of(SAMPLES / name)) for name in ("letter.flac", "office.mp3")]
-        found = pipeline | beam.Create(chunks) | DecodeAudio(config()) | beam.Map(outcome)
+        found = pipeline | beam.Create(chunks) | DecodeAudio(LAYERS, config()) | beam.Map(outcome)
         assert_that(found, equal_to([("letter.flac", 0, 1, "unexpected"), ("office.mp3", 0, 1, "unexpected")]))
 
 
