@@ -33,6 +33,7 @@ from runners import direct
 from transforms.collect_media import list_inputs, named
 from transforms.layers import json_bytes
 from transforms.media import ffmpeg
+from transforms.metrics import STEPS, Watch
 from transforms.models.catalog import DEMO_NOTICE
 from transforms.models.whisper import WhisperHandler
 from transforms.owner import OccupiedError, check_owner, claim
@@ -94,6 +95,11 @@ def dry_run(job: Job) -> int:
 def run(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> int:
     """Run the job to its end and return the exit code. `words` are the command line, to be told to the user again."""
     try:
+        progress = Progress(flags.metrics_port if is_local(flags) else 0)
+    except OSError as error:
+        print(f"error: --metrics_port {flags.metrics_port} cannot be served: {error.strerror}", file=sys.stderr)
+        return USAGE
+    try:
         owner = claim(job.layers)
     except OSError as error:
         print(f"error: --output {job.output} cannot be written: {error}", file=sys.stderr)
@@ -102,7 +108,7 @@ def run(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     _stop_on_signals()
-    with Progress() as progress, alive(owner, lambda: progress.counts):
+    with progress, alive(owner, lambda: progress.counts):
         return _run_owned(job, flags, beam_flags, words, progress, owner.found_dead)
 
 
@@ -143,9 +149,9 @@ def _run_graph(job: Job, flags: argparse.Namespace, beam_flags: list[str], progr
     quiet = "--default_sdk_harness_log_level=WARN"
     options = PipelineOptions([f"--runner={flags.runner}", quiet, *beam_flags])
     local = is_local(flags)
-    shown = dataclasses.replace(job, progress=progress.address) if local else job
+    watch = Watch(display=progress.address) if local else Watch(port=flags.metrics_port)
     pipeline = beam.Pipeline(runner=direct.direct_runner(options) if local else None, options=options)
-    build(pipeline, shown)
+    build(pipeline, dataclasses.replace(job, watch=watch))
     result = pipeline.run()
     result.wait_until_finish()
     return result
@@ -210,7 +216,7 @@ def _start_record(job: Job, flags: argparse.Namespace, beam_flags: list[str], wo
 def _end_record(job: Job, record: dict[str, Any], code: int, result: Any) -> None:
     counters = result.metrics().query()["counters"] if result else []
     names = {(each.key.metric.namespace, each.key.metric.name): each.result for each in counters}
-    figures = {f"{space}.{name}": value for (space, name), value in sorted(names.items()) if "." not in space}
+    figures = {f"{space}.{name}": value for (space, name), value in sorted(names.items()) if space in STEPS}
     ended = {**record, "ended": _now(), "exit_code": code, "counters": figures}
     job.layers.store.put(join(job.output, "run.json"), json_bytes(ended, indent=1))
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
 from transforms.chunks import ChunkConfig, Samples, begin, blocks_of, end_of, jump_s, opened
@@ -24,7 +23,7 @@ from transforms.dead_letters import MediaError, attempt
 from transforms.media import ffmpeg
 from transforms.media.voice_activity import BLOCK_SAMPLES, VoiceActivity
 from transforms.media.windows import Window, WindowConfig, WindowCutter
-from transforms.progress import Ticker
+from transforms.metrics import DECODE, UNWATCHED, StepMetrics, Watch
 from transforms.records import (
     SAMPLE_RATE_HZ,
     AudioFacts,
@@ -63,10 +62,10 @@ class DecodeAudio(beam.PTransform):
     """Cut the speech of media into windows, a few media at a time, in the order in which they come ready."""
 
     config: DecodeConfig
-    progress: str = ""  # address of the progress display
+    watch: Watch = UNWATCHED
 
     def expand(self, chunks: beam.PCollection[MediaChunk]) -> beam.PCollection[SpeechWindow]:
-        return chunks | "DecodeAhead" >> beam.ParDo(DecodeAhead(self.config, self.progress)).with_output_types(
+        return chunks | "DecodeAhead" >> beam.ParDo(DecodeAhead(self.config, self.watch)).with_output_types(
             SpeechWindow
         )
 
@@ -78,12 +77,11 @@ class DecodeAhead(beam.DoFn):
     bounded by the queue and two windows a decoder, whatever the length of the media.
     """
 
-    def __init__(self, config: DecodeConfig, progress: str) -> None:
-        self._config = config
-        self._progress = progress
+    def __init__(self, config: DecodeConfig, watch: Watch) -> None:
+        self._config, self._watch = config, watch
 
     def setup(self) -> None:
-        self._ticker = Ticker(self._progress)
+        self._metrics = StepMetrics(DECODE, self._watch)
         self._stop = threading.Event()
 
     def start_bundle(self) -> None:
@@ -93,13 +91,14 @@ class DecodeAhead(beam.DoFn):
         self._running = 0
 
     def process(self, chunk: MediaChunk) -> Iterator[SpeechWindow]:
+        self._metrics.count(elements_in=1, begun=not chunk.settled)
         if chunk.settled:
+            self._metrics.count(elements_out=1)
             yield SpeechWindow(chunk, 0, 0, b"", total=0, failure=chunk.failure)
             return
         arguments = (chunk, self._config, self._ready, self._stop)
         threading.Thread(target=_decode_into, args=arguments, daemon=True).start()
         self._running += 1
-        self._ticker.tick(started=1)
         yield from self._take(self._config.decode_ahead - 1)
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -114,20 +113,19 @@ class DecodeAhead(beam.DoFn):
             window = self._ready.get()
             if window.total is not None:
                 self._running -= 1
-                _count(window, self._ticker)
+            self._count(window)
             yield window
 
-
-def _count(last: SpeechWindow, ticker: Ticker) -> None:
-    if last.audio:
-        Metrics.counter("decode", "chunks").inc()
-        if last.chunk.chunk == 0:
-            Metrics.counter("decode", "media").inc()
-        Metrics.counter("decode", "audio_ms").inc(round(last.audio.duration_s * 1000))
-        Metrics.counter("decode", "speech_ms").inc(round(last.audio.speech_s * 1000))
-        ticker.tick(decoded_s=last.audio.duration_s)
-    if last.failure:
-        Metrics.counter("decode", "failed").inc()
+    def _count(self, window: SpeechWindow) -> None:
+        self._metrics.count(elements_out=1, failed=window.failure is not None)
+        if audio := window.audio:
+            self._metrics.count(
+                chunks=1,
+                media=window.chunk.chunk == 0,
+                audio_ms=round(audio.duration_s * 1000),
+                speech_ms=round(audio.speech_s * 1000),
+                work_ms=round(audio.decode_s * 1000),
+            )
 
 
 def _decode_into(
