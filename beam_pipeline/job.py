@@ -18,6 +18,7 @@ from transforms.dead_letters import FailureLimit
 from transforms.decode_audio import DecodeConfig
 from transforms.layers import Layers, fingerprint
 from transforms.media.windows import WindowConfig
+from transforms.metrics import UNWATCHED, Watch
 from transforms.models import openai_translator
 from transforms.models.catalog import DEMO_NOTICE, ModelFacts, describe, known_languages
 from transforms.models.handler import SpeechHandler
@@ -50,7 +51,7 @@ class Job:
     translate: TranslateConfig
     save: SaveConfig
     dataset: DatasetConfig
-    progress: str = ""  # address of the progress display, where there is one
+    watch: Watch = UNWATCHED
 
     @property
     def output(self) -> str:

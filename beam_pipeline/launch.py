@@ -28,6 +28,7 @@ from runners.flink.rest import still_runs
 from transforms.collect_media import list_inputs, named
 from transforms.layers import RECORD, json_bytes
 from transforms.media import ffmpeg
+from transforms.metrics import STEPS, Watch
 from transforms.models.catalog import DEMO_NOTICE
 from transforms.models.whisper import WhisperHandler
 from transforms.owner import OccupiedError, Owner, check_owner, claim, now
@@ -86,6 +87,11 @@ def dry_run(job: Job) -> int:
 def run(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -> int:
     """Run the job to its end and return the exit code. `words` are the command line, to be told to the user again."""
     try:
+        progress = Progress(flags.metrics_port if target.is_here else 0)
+    except OSError as error:
+        print(f"error: --metrics_port {flags.metrics_port} cannot be served: {error.strerror}", file=sys.stderr)
+        return USAGE
+    try:
         owner = claim(job.layers, still_runs=still_runs)
     except OSError as error:
         print(f"error: --output {job.output} cannot be written: {error}", file=sys.stderr)
@@ -94,7 +100,7 @@ def run(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     _stop_on_signals()
-    with Progress() as progress, alive(owner, lambda: progress.counts):
+    with progress, alive(owner, lambda: progress.counts):
         return _run_owned(job, flags, target, words, progress, owner)
 
 
@@ -118,7 +124,8 @@ def _run_owned(
         log.info("%s %s", target.runner, " ".join(target.flags))
         if target.job:
             owner.beat(job=target.job)
-        result = submit(target, dataclasses.replace(job, progress=progress.address) if target.is_here else job)
+        watch = Watch(display=progress.address) if target.is_here else Watch(port=flags.metrics_port)
+        result = submit(target, dataclasses.replace(job, watch=watch))
         if not wait(target, result, flags.no_wait) and _leave(owner, target, job):
             return DONE
         code = _finish(job)
@@ -205,7 +212,7 @@ def _start_record(job: Job, flags: argparse.Namespace, target: Target, words: li
 def _end_record(job: Job, record: dict[str, Any], code: int, result: Any) -> None:
     counters = result.metrics().query()["counters"] if result else []
     names = {(each.key.metric.namespace, each.key.metric.name): each.result for each in counters}
-    figures = {f"{space}.{name}": value for (space, name), value in sorted(names.items()) if "." not in space}
+    figures = {f"{space}.{name}": value for (space, name), value in sorted(names.items()) if space in STEPS}
     ended = {**record, "ended": now(), "exit_code": code, "counters": figures}
     job.layers.store.put(join(job.output, RECORD), json_bytes(ended, indent=1))
 

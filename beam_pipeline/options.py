@@ -204,8 +204,23 @@ def _add_running(made: Parser) -> None:
         "--no_wait", action="store_true", help="leave the job to its cluster once it runs there, and end with 0"
     )
     group.add_argument(
+        "--metrics_port",
+        type=_port,
+        default=0,
+        metavar="PORT",
+        help="serve the run's figures to Prometheus at this port; on a cluster each worker process serves its own, "
+        "at this port or the first free one of the nine behind it; 0 serves none: see docs/monitoring.md",
+    )
+    group.add_argument(
         "--log_level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], default="INFO", help="of the log on stderr"
     )
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError(f"{port} is no port: choose from 1 to 65535")
+    return port
 
 
 def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:

@@ -26,11 +26,11 @@ def build(pipeline: beam.Pipeline, job: Job) -> beam.PCollection[dict[str, Any]]
     """Add the whole job to the pipeline. Gives the one summary of the run."""
     return (
         pipeline
-        | "CollectMedia" >> CollectMedia(job.inputs)
-        | "PlanWork" >> PlanWork(job.layers, job.plan, job.progress)
-        | "DecodeAudio" >> DecodeAudio(job.layers, job.decode, job.progress)
-        | "TranscribeSpeech" >> TranscribeSpeech(job.handler, job.layers, job.provenance, job.progress)
-        | "TranslateText" >> TranslateText(job.layers, job.translate)
-        | "SaveMedia" >> SaveMedia(job.layers, job.save, job.progress)
-        | "WriteDataset" >> WriteDataset(job.layers, job.provenance, job.dataset)
+        | "CollectMedia" >> CollectMedia(job.inputs, job.watch)
+        | "PlanWork" >> PlanWork(job.layers, job.plan, job.watch)
+        | "DecodeAudio" >> DecodeAudio(job.layers, job.decode, job.watch)
+        | "TranscribeSpeech" >> TranscribeSpeech(job.handler, job.layers, job.provenance, job.watch)
+        | "TranslateText" >> TranslateText(job.layers, job.translate, job.watch)
+        | "SaveMedia" >> SaveMedia(job.layers, job.save, job.watch)
+        | "WriteDataset" >> WriteDataset(job.layers, job.provenance, job.dataset, job.watch)
     )

@@ -18,18 +18,25 @@ from types import TracebackType
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from transforms import exposition
+
 LOG_EVERY_S = 30.0
 REFRESH_S = 0.5
 
 
 class Progress:
-    """Listens for the steps' counts while the block runs, and shows them."""
+    """Listens for the steps' counts while the block runs, shows them, and serves them to Prometheus if asked to.
 
-    def __init__(self) -> None:
+    Raises:
+        OSError: the port is taken.
+    """
+
+    def __init__(self, metrics_port: int = 0) -> None:
+        self.counts: Counter[str] = Counter()
+        self._stop_serving = exposition.serve(lambda: self.counts, metrics_port) if metrics_port else None
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self._socket.settimeout(REFRESH_S)
-        self.counts: Counter[str] = Counter()
         self._started = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -52,22 +59,27 @@ class Progress:
         self._stop.set()
         self._thread.join()
         self._above_the_bar.__exit__(kind, error, trace)
+        if self._stop_serving:
+            self._stop_serving()
         self._socket.close()
 
     def line(self) -> str:
         """The state in words: media, audio, speed, failures, time left."""
-        return f"{self.counts['done']:.0f} of {self.counts['planned']:.0f} media, {self._figures()}{self._left()}"
+        return f"{self._done()} of {self.counts['plan.media']} media, {self._figures()}{self._left()}"
+
+    def _done(self) -> int:
+        return self.counts["save.media"] + self.counts["save.dead"]
 
     def _figures(self) -> str:
         elapsed = max(time.monotonic() - self._started, 1e-3)
-        audio_s = self.counts["audio_s"]
+        audio_s = self.counts["save.audio_ms"] / 1000
         figures = f"{audio_s / 3600:.2f} h audio, {audio_s / elapsed:.1f}x real time"
-        figures += f", {self.counts['windows']:.0f} windows"  # moves also while a long media is under way
-        failed = self.counts["failed"]
-        return f"{figures}, {failed:.0f} failed" if failed else figures
+        figures += f", {self.counts['transcribe.windows']} windows"  # moves also while a long media is under way
+        failed = self.counts["save.dead"]
+        return f"{figures}, {failed} failed" if failed else figures
 
     def _left(self) -> str:
-        done, planned = self.counts["done"], self.counts["planned"]
+        done, planned = self._done(), self.counts["plan.media"]
         if not 0 < done < planned:
             return ""
         seconds = (time.monotonic() - self._started) / done * (planned - done)
@@ -78,7 +90,7 @@ class Progress:
         while True:
             self._receive()
             if bar is not None:
-                bar.total, bar.n = int(self.counts["planned"]) or None, int(self.counts["done"])
+                bar.total, bar.n = self.counts["plan.media"] or None, self._done()
                 bar.set_postfix_str(self._figures())
             elif time.monotonic() - logged >= LOG_EVERY_S:
                 logged = time.monotonic()

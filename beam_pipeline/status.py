@@ -36,7 +36,7 @@ def figures(run: LastRun) -> dict[str, Any]:
     failed = [media for media in run.planned if run.is_failed(media)]
     left = len(run.planned) - len(done) - len(failed)
     counts = news.get("counts", {})
-    under_way = int(counts.get("started", 0) - counts.get("joined", 0))
+    under_way = int(counts.get("decode.begun", 0) - counts.get("transcribe.chunks", 0))
     told = {
         "output": run.layers.output,
         "run": run.layers.run,

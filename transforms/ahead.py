@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -41,10 +42,11 @@ class InFlight(Generic[Out]):
     def __init__(self, threads: int) -> None:
         self._pool = concurrent.futures.ThreadPoolExecutor(threads)
         self._most = 2 * threads
-        self._flying: set[concurrent.futures.Future[Out]] = set()
+        self._flying: set[concurrent.futures.Future[tuple[Out, float]]] = set()
+        self._spent_ms = 0.0
 
     def begin(self, work: Callable[..., Out], *arguments: Any) -> None:
-        self._flying.add(self._pool.submit(work, *arguments))
+        self._flying.add(self._pool.submit(_timed, work, *arguments))
 
     def landed(self) -> list[Out]:
         """What is done by now; waits where too much is under way. Raises what a work raised."""
@@ -52,12 +54,23 @@ class InFlight(Generic[Out]):
             concurrent.futures.wait(self._flying, return_when=concurrent.futures.FIRST_COMPLETED)
         landed = {future for future in self._flying if future.done()}
         self._flying -= landed
-        return [future.result() for future in landed]
+        return [self._taken(future) for future in landed]
 
     def rest(self) -> Iterator[Out]:
         """Everything that is still under way, as it is done."""
         for future in concurrent.futures.as_completed(self._flying):
-            yield future.result()
+            yield self._taken(future)
+
+    def spent_ms(self) -> int:
+        """Milliseconds that the threads worked for what was taken back since this was last asked."""
+        whole = int(self._spent_ms)
+        self._spent_ms -= whole
+        return whole
+
+    def _taken(self, future: concurrent.futures.Future[tuple[Out, float]]) -> Out:
+        result, seconds = future.result()
+        self._spent_ms += seconds * 1000
+        return result
 
     def forget(self) -> None:
         """Begin a new bundle: what a failed one left behind counts no more."""
@@ -65,3 +78,8 @@ class InFlight(Generic[Out]):
 
     def stop(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _timed(work: Callable[..., Out], *arguments: Any) -> tuple[Out, float]:
+    started = time.monotonic()
+    return work(*arguments), time.monotonic() - started

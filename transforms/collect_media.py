@@ -23,6 +23,7 @@ from transforms.ahead import ahead
 from transforms.dead_letters import MediaError, attempt, dead_letter
 from transforms.layers import Layers, source_id
 from transforms.media.suffixes import MEDIA, suffix_of
+from transforms.metrics import COLLECT, UNWATCHED, StepMetrics, Watch
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Entry, StorageError, Store, Stores, join, without_secrets
 
@@ -47,19 +48,51 @@ class CollectMedia(beam.PTransform):
     """List the media of all inputs, each once, each with a name that no other media has."""
 
     inputs: Inputs
+    watch: Watch = UNWATCHED
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Found]:
         return (
             begin
             | "Start" >> beam.Impulse()
-            | "List" >> beam.FlatMap(list_inputs, self.inputs).with_output_types(Found)
+            | "List" >> beam.ParDo(ListInputs(self.inputs, self.watch)).with_output_types(Found)
             | "KeyByMedia" >> beam.Map(keyed_by_media).with_output_types(tuple[str, Found])
             | "GroupByMedia" >> beam.GroupByKey()
             | "TakeOnce" >> beam.Map(take_once).with_output_types(Found)
             | "KeyByName" >> beam.Map(keyed_by_name).with_output_types(tuple[str, Found])
             | "GroupByName" >> beam.GroupByKey()
-            | "GiveNames" >> beam.FlatMap(give_names).with_output_types(Found)
+            | "GiveNames" >> beam.ParDo(GiveNames(self.watch)).with_output_types(Found)
         )
+
+
+class ListInputs(beam.DoFn):
+    """Lists all inputs, and counts what they name."""
+
+    def __init__(self, inputs: Inputs, watch: Watch) -> None:
+        self._inputs, self._watch = inputs, watch
+
+    def setup(self) -> None:
+        self._metrics = StepMetrics(COLLECT, self._watch)
+
+    def process(self, start: bytes) -> Iterator[Found]:
+        with self._metrics.timed():
+            for found in list_inputs(start, self._inputs):
+                self._metrics.count(elements_in=1)
+                yield found
+
+
+class GiveNames(beam.DoFn):
+    """Names media, and counts those that leave the step, each once."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def setup(self) -> None:
+        self._metrics = StepMetrics(COLLECT, self._watch)
+
+    def process(self, group: tuple[str, Iterable[Found]]) -> Iterator[Found]:
+        for found in give_names(group):
+            self._metrics.count(elements_out=1, failed=isinstance(found, DeadLetter))
+            yield found
 
 
 def list_inputs(_: bytes, inputs: Inputs) -> Iterator[Found]:

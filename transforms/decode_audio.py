@@ -17,7 +17,6 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
 from transforms.chunks import ChunkConfig, Samples, begin, blocks_of, end_of, jump_s, opened
@@ -26,7 +25,7 @@ from transforms.layers import Layers
 from transforms.media import ffmpeg
 from transforms.media.voice_activity import BLOCK_SAMPLES, VoiceActivity
 from transforms.media.windows import Window, WindowConfig, WindowCutter
-from transforms.progress import Ticker
+from transforms.metrics import DECODE, UNWATCHED, StepMetrics, Watch
 from transforms.records import (
     SAMPLE_RATE_HZ,
     AudioFacts,
@@ -66,11 +65,11 @@ class DecodeAudio(beam.PTransform):
 
     layers: Layers
     config: DecodeConfig
-    progress: str = ""  # address of the progress display
+    watch: Watch = UNWATCHED
 
     def expand(self, chunks: beam.PCollection[MediaChunk]) -> beam.PCollection[SpeechWindow]:
         return chunks | "DecodeAhead" >> beam.ParDo(
-            DecodeAhead(self.layers, self.config, self.progress)
+            DecodeAhead(self.layers, self.config, self.watch)
         ).with_output_types(SpeechWindow)
 
 
@@ -81,12 +80,12 @@ class DecodeAhead(beam.DoFn):
     bounded by the queue and two windows a decoder, whatever the length of the media.
     """
 
-    def __init__(self, layers: Layers, config: DecodeConfig, progress: str) -> None:
-        self._layers, self._config, self._progress = layers, config, progress
+    def __init__(self, layers: Layers, config: DecodeConfig, watch: Watch) -> None:
+        self._layers, self._config, self._watch = layers, config, watch
 
     def setup(self) -> None:
         self._layers.check_reached()
-        self._ticker = Ticker(self._progress)
+        self._metrics = StepMetrics(DECODE, self._watch)
         self._stop = threading.Event()
 
     def start_bundle(self) -> None:
@@ -96,13 +95,14 @@ class DecodeAhead(beam.DoFn):
         self._running = 0
 
     def process(self, chunk: MediaChunk) -> Iterator[SpeechWindow]:
+        self._metrics.count(elements_in=1, begun=not chunk.settled)
         if chunk.settled:
+            self._metrics.count(elements_out=1)
             yield SpeechWindow(chunk, 0, 0, b"", total=0, failure=chunk.failure)
             return
         arguments = (chunk, self._layers, self._config, self._ready, self._stop)
         threading.Thread(target=_decode_into, args=arguments, daemon=True).start()
         self._running += 1
-        self._ticker.tick(started=1)
         yield from self._take(self._config.decode_ahead - 1)
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -117,20 +117,19 @@ class DecodeAhead(beam.DoFn):
             window = self._ready.get()
             if window.total is not None:
                 self._running -= 1
-                _count(window, self._ticker)
+            self._count(window)
             yield window
 
-
-def _count(last: SpeechWindow, ticker: Ticker) -> None:
-    if last.audio:
-        Metrics.counter("decode", "chunks").inc()
-        if last.chunk.chunk == 0:
-            Metrics.counter("decode", "media").inc()
-        Metrics.counter("decode", "audio_ms").inc(round(last.audio.duration_s * 1000))
-        Metrics.counter("decode", "speech_ms").inc(round(last.audio.speech_s * 1000))
-        ticker.tick(decoded_s=last.audio.duration_s)
-    if last.failure:
-        Metrics.counter("decode", "failed").inc()
+    def _count(self, window: SpeechWindow) -> None:
+        self._metrics.count(elements_out=1, failed=window.failure is not None)
+        if audio := window.audio:
+            self._metrics.count(
+                chunks=1,
+                media=window.chunk.chunk == 0,
+                audio_ms=round(audio.duration_s * 1000),
+                speech_ms=round(audio.speech_s * 1000),
+                work_ms=round(audio.decode_s * 1000),
+            )
 
 
 def _decode_into(

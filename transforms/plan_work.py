@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
 from transforms.ahead import InFlight
 from transforms.chunks import ChunkConfig, chunks_of
 from transforms.layers import Inventory, Layers, name_key, source_id
-from transforms.progress import Ticker
+from transforms.metrics import PLAN, UNWATCHED, StepMetrics, Watch
 from transforms.records import DeadLetter, MediaChunk, MediaFile, PlannedMedia
 
 PLAN_ROWS = 10_000  # in one object of the plan: about a megabyte
@@ -38,41 +37,45 @@ class PlanWork(beam.PTransform):
 
     layers: Layers
     config: PlanConfig
-    progress: str = ""
+    watch: Watch = UNWATCHED
 
     def expand(self, found: beam.PCollection[MediaFile | DeadLetter]) -> beam.PCollection[MediaChunk]:
         return (
             found
-            | "Plan" >> beam.ParDo(Plan(self.layers, self.config, self.progress)).with_output_types(MediaChunk)
+            | "Plan" >> beam.ParDo(Plan(self.layers, self.config, self.watch)).with_output_types(MediaChunk)
             | "SpreadMedia" >> beam.Reshuffle()  # looking into long ones is work for all
-            | "Cut" >> beam.ParDo(Cut(self.config.chunks)).with_output_types(MediaChunk)
+            | "Cut" >> beam.ParDo(Cut(self.config.chunks, self.watch)).with_output_types(MediaChunk)
             | "SpreadChunks" >> beam.Reshuffle()
         )
 
 
 class Plan(beam.DoFn):
-    """Plans media one by one, tells the display how many there are, and keeps the plan for whoever asks later."""
+    """Plans media one by one, counts them, and keeps the plan for whoever asks later."""
 
-    def __init__(self, layers: Layers, config: PlanConfig, progress: str) -> None:
-        self._layers, self._config, self._progress = layers, config, progress
+    def __init__(self, layers: Layers, config: PlanConfig, watch: Watch) -> None:
+        self._layers, self._config, self._watch = layers, config, watch
 
     def setup(self) -> None:
-        self._ticker = Ticker(self._progress)
+        self._metrics = StepMetrics(PLAN, self._watch)
         self._inventory = self._layers.inventory()
 
     def start_bundle(self) -> None:
         self._rows: list[PlannedMedia] = []
 
     def process(self, found: MediaFile | DeadLetter) -> list[MediaChunk]:
+        with self._metrics.timed():
+            chunk = self._planned(found)
+        self._metrics.count(elements_in=1, media=1)
+        return [chunk]
+
+    def _planned(self, found: MediaFile | DeadLetter) -> MediaChunk:
         chunk = plan(found, self._layers, self._inventory, self._config)
         if not chunk.dead and chunk.failure is None and source_id(chunk.media) in self._inventory.dead:
             self._layers.forget_dead(chunk.media)  # until it is tried again it is neither done nor dead
         self._rows.append(planned(chunk, self._layers))
         if len(self._rows) >= PLAN_ROWS:
             self._keep()
-        Metrics.counter("plan", "media").inc()
-        self._ticker.tick(planned=1)
-        return [chunk]
+        return chunk
 
     def finish_bundle(self) -> None:
         self._keep()
@@ -86,10 +89,11 @@ class Plan(beam.DoFn):
 class Cut(beam.DoFn):
     """Replaces a media that may be long by its chunks, several looked into at once. All others pass."""
 
-    def __init__(self, config: ChunkConfig) -> None:
-        self._config = config
+    def __init__(self, config: ChunkConfig, watch: Watch) -> None:
+        self._config, self._watch = config, watch
 
     def setup(self) -> None:
+        self._metrics = StepMetrics(PLAN, self._watch)
         self._looking: InFlight[list[MediaChunk]] = InFlight(PROBES)
 
     def start_bundle(self) -> None:
@@ -97,15 +101,21 @@ class Cut(beam.DoFn):
 
     def process(self, chunk: MediaChunk) -> Iterator[MediaChunk]:
         if chunk.chunks:
+            self._metrics.count(elements_out=1)
             yield chunk
             return
         self._looking.begin(chunks_of, chunk, self._config)
         for chunks in self._looking.landed():
-            yield from chunks
+            yield from self._counted(chunks)
 
     def finish_bundle(self) -> Iterator[Any]:
         for chunks in self._looking.rest():
-            yield from map(GlobalWindows.windowed_value, chunks)
+            yield from map(GlobalWindows.windowed_value, self._counted(chunks))
+
+    def _counted(self, chunks: list[MediaChunk]) -> list[MediaChunk]:
+        failed = sum(chunk.failure is not None for chunk in chunks)
+        self._metrics.count(elements_out=len(chunks), failed=failed, work_ms=self._looking.spent_ms())
+        return chunks
 
     def teardown(self) -> None:
         self._looking.stop()

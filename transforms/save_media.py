@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
 from transforms.ahead import InFlight
@@ -26,7 +25,7 @@ from transforms.dead_letters import FailureLimit, MediaError, dead_letter
 from transforms.layers import UNFINISHED, Inventory, Layers, file_of, json_bytes, name_key, source_id
 from transforms.media.ffmpeg import convert
 from transforms.media.subtitles import srt, vtt
-from transforms.progress import Ticker
+from transforms.metrics import SAVE, UNWATCHED, StepMetrics, Watch
 from transforms.records import DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
 from transforms.storage import join
 
@@ -59,50 +58,64 @@ class SaveMedia(beam.PTransform):
 
     layers: Layers
     config: SaveConfig
-    progress: str = ""
+    watch: Watch = UNWATCHED
 
     def expand(self, told: beam.PCollection[Told]) -> beam.PCollection[MediaOutcome]:
-        return told | "Save" >> beam.ParDo(Save(self.layers, self.config, self.progress)).with_output_types(
-            MediaOutcome
-        )
+        return told | "Save" >> beam.ParDo(Save(self.layers, self.config, self.watch)).with_output_types(MediaOutcome)
 
 
 class Save(beam.DoFn):
-    """Saves several media at once, so that the model does not wait for a store, and tells the display of each."""
+    """Saves several media at once, so that the model does not wait for a store, and counts each."""
 
-    def __init__(self, layers: Layers, config: SaveConfig, progress: str) -> None:
-        self._layers, self._config, self._progress = layers, config, progress
+    def __init__(self, layers: Layers, config: SaveConfig, watch: Watch) -> None:
+        self._layers, self._config, self._watch = layers, config, watch
 
     def setup(self) -> None:
-        self._ticker = Ticker(self._progress)
+        self._metrics = StepMetrics(SAVE, self._watch)
         self._earlier = self._layers.inventory()
         self._tried = self._failed = 0
-        self._saving: InFlight[MediaOutcome] = InFlight(SAVERS)
+        self._saving: InFlight[tuple[MediaOutcome, bool]] = InFlight(SAVERS)
 
     def start_bundle(self) -> None:
         self._saving.forget()
 
     def process(self, told: Told) -> Iterator[MediaOutcome]:
+        self._metrics.count(elements_in=1)
         if isinstance(told, MediaOutcome):
-            yield self._counted(told)
+            yield self._counted((told, False))
             return
-        self._saving.begin(save, told, self._layers, self._config, self._earlier)
+        self._saving.begin(save_or_fail, told, self._layers, self._config, self._earlier)
         yield from map(self._counted, self._saving.landed())
 
     def finish_bundle(self) -> Iterator[Any]:
-        for outcome in self._saving.rest():
-            yield GlobalWindows.windowed_value(self._counted(outcome))
+        for saved in self._saving.rest():
+            yield GlobalWindows.windowed_value(self._counted(saved))
 
     def teardown(self) -> None:
         self._saving.stop()
 
-    def _counted(self, outcome: MediaOutcome) -> MediaOutcome:
-        Metrics.counter("save", "failed" if outcome.failed else "media").inc()
-        self._ticker.tick(done=1, failed=int(outcome.failed), audio_s=outcome.audio_s if outcome.fresh else 0)
+    def _counted(self, saved: tuple[MediaOutcome, bool]) -> MediaOutcome:
+        outcome, failed_here = saved
+        self._metrics.count(
+            elements_out=1,
+            media=not outcome.failed,
+            dead=outcome.failed,
+            failed=failed_here,
+            audio_ms=round(outcome.audio_s * 1000) if outcome.fresh else 0,
+            work_ms=self._saving.spent_ms(),
+        )
         if outcome.fresh:
             self._tried, self._failed = self._tried + 1, self._failed + outcome.failed
             self._config.limit.check(self._failed, self._tried)
         return outcome
+
+
+def save_or_fail(
+    told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earlier: Inventory
+) -> tuple[MediaOutcome, bool]:
+    """The outcome of one media that was kept, and whether keeping it is what failed."""
+    outcome = save(told, layers, config, earlier)
+    return outcome, outcome.failed and not isinstance(told, DeadLetter)
 
 
 def save(told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earlier: Inventory) -> MediaOutcome:

@@ -18,8 +18,8 @@ from apache_beam.transforms.window import GlobalWindows
 
 from transforms.dead_letters import MediaError, attempt, dead_letter
 from transforms.layers import Layers, complete
+from transforms.metrics import TRANSCRIBE, UNWATCHED, StepMetrics, Watch
 from transforms.models.handler import SpeechHandler
-from transforms.progress import Ticker
 from transforms.records import (
     ChunkTranscript,
     DeadLetter,
@@ -42,14 +42,14 @@ class TranscribeSpeech(beam.PTransform):
     handler: SpeechHandler
     layers: Layers
     provenance: Provenance
-    progress: str = ""
+    watch: Watch = UNWATCHED
 
     def expand(self, windows: beam.PCollection[SpeechWindow]) -> beam.PCollection[Told]:
         return (
             windows
-            | "Batch" >> beam.ParDo(BatchWindows(self.handler)).with_output_types(list[SpeechWindow])
+            | "Batch" >> beam.ParDo(BatchWindows(self.handler, self.watch)).with_output_types(list[SpeechWindow])
             | "RunInference" >> RunInference(self.handler.with_no_batching())
-            | "Join" >> beam.ParDo(JoinWindows(self.progress)).with_output_types(Joined)
+            | "Join" >> beam.ParDo(JoinWindows(self.watch)).with_output_types(Joined)
             | "Commit" >> beam.FlatMap(commit, self.layers, self.provenance).with_output_types(Told)
         )
 
@@ -60,10 +60,11 @@ class BatchWindows(beam.DoFn):
     Beam's BatchElements would let a silent media wait for a batch, and its batches grow by a guess at the best size.
     """
 
-    def __init__(self, handler: SpeechHandler) -> None:
-        self._handler = handler
+    def __init__(self, handler: SpeechHandler, watch: Watch) -> None:
+        self._handler, self._watch = handler, watch
 
     def setup(self) -> None:
+        self._metrics = StepMetrics(TRANSCRIBE, self._watch)
         self._size = self._handler.batch_size()
 
     def start_bundle(self) -> None:
@@ -71,6 +72,7 @@ class BatchWindows(beam.DoFn):
 
     def process(self, window: SpeechWindow) -> Iterator[list[SpeechWindow]]:
         if not window.pcm:
+            self._metrics.count(elements_in=1)
             yield [window]
             return
         self._waiting.append(window)
@@ -83,18 +85,20 @@ class BatchWindows(beam.DoFn):
 
     def _take(self) -> list[SpeechWindow]:
         batch, self._waiting = self._waiting, []
-        Metrics.distribution("transcribe", "batch_fill_percent").update(round(100 * len(batch) / self._size))
+        Metrics.distribution(TRANSCRIBE, "batch_fill_percent").update(round(100 * len(batch) / self._size))
+        full = len(batch)
+        self._metrics.count(elements_in=full, batches=1, batch_windows=full, batch_places=self._size)
         return batch
 
 
 class JoinWindows(beam.DoFn):
     """Holds the results of chunks in flight, text only; a chunk leaves when every one of its windows is back."""
 
-    def __init__(self, progress: str) -> None:
-        self._progress = progress
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
 
     def setup(self) -> None:
-        self._ticker = Ticker(self._progress)
+        self._metrics = StepMetrics(TRANSCRIBE, self._watch)
 
     def start_bundle(self) -> None:
         self._open: dict[tuple[str, int], dict[int, WindowResult]] = {}
@@ -102,6 +106,7 @@ class JoinWindows(beam.DoFn):
     def process(self, result: WindowResult) -> Iterator[Joined]:
         window = result.window
         if window.chunk.transcribed or window.chunk.dead:
+            self._metrics.count(elements_out=1)
             yield window.chunk
             return
         key = (window.chunk.media.media_id, window.chunk.chunk)
@@ -111,22 +116,23 @@ class JoinWindows(beam.DoFn):
         total = max((each.window.total for each in results.values() if each.window.total is not None), default=None)
         if total is not None and len(results) >= max(total, 1):
             del self._open[key]
-            if not window.chunk.failure:
-                self._ticker.tick(joined=1)
-            yield join_windows([results[number] for number in sorted(results)])
+            joined = join_windows([results[number] for number in sorted(results)])
+            lost = isinstance(joined, DeadLetter) and joined.step == "TranscribeSpeech"
+            self._metrics.count(elements_out=1, chunks=not window.chunk.failure, failed=lost)
+            yield joined
 
     def finish_bundle(self) -> Iterator[Any]:
         """The proof that nothing was lost: a chunk that is still open has windows missing."""
         for results in self._open.values():
             media = next(iter(results.values())).window.chunk.media
             lost = dead_letter("TranscribeSpeech", media, MediaError("incomplete", f"{len(results)} came back"))
+            self._metrics.count(elements_out=1, failed=1)
             yield GlobalWindows.windowed_value(lost)
 
     def _count(self, result: WindowResult) -> None:
         if result.heard:
-            Metrics.counter("transcribe", "windows").inc()
-            Metrics.counter("transcribe", "infer_ms").inc(round(result.heard.infer_s * 1000))
-            self._ticker.tick(windows=1)
+            heard_ms, work_ms = round(result.duration_s * 1000), round(result.heard.infer_s * 1000)
+            self._metrics.count(windows=1, audio_ms=heard_ms, work_ms=work_ms)
 
 
 def join_windows(results: list[WindowResult]) -> ChunkTranscript | DeadLetter:

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 
 from transforms.ahead import InFlight
 from transforms.layers import Layers
+from transforms.metrics import TRANSLATE, UNWATCHED, StepMetrics, Watch
 from transforms.models.openai_translator import OpenAIConfig, OpenAITranslator
 from transforms.records import DeadLetter, MediaOutcome, Transcript
 from transforms.transcripts import with_texts
@@ -41,22 +41,25 @@ class TranslateText(beam.PTransform):
 
     layers: Layers
     config: TranslateConfig
+    watch: Watch = UNWATCHED
 
     def expand(self, told: beam.PCollection[Told]) -> beam.PCollection[Told]:
         if self.config.openai is None:
             return told
-        return told | "Translate" >> beam.ParDo(TranslateAhead(self.layers, self.config)).with_output_types(Told)
+        translating = TranslateAhead(self.layers, self.config, self.watch)
+        return told | "Translate" >> beam.ParDo(translating).with_output_types(Told)
 
 
 class TranslateAhead(beam.DoFn):
     """A pool of threads behind the transcripts: requests wait for the server, not for one another."""
 
-    def __init__(self, layers: Layers, config: TranslateConfig) -> None:
+    def __init__(self, layers: Layers, config: TranslateConfig, watch: Watch) -> None:
         assert config.openai is not None
-        self._layers, self._config = layers, config
+        self._layers, self._config, self._watch = layers, config, watch
         self._openai = config.openai
 
     def setup(self) -> None:
+        self._metrics = StepMetrics(TRANSLATE, self._watch)
         self._translator = OpenAITranslator(self._openai)
         self._translating: InFlight[Translated] = InFlight(self._config.concurrency)
 
@@ -64,19 +67,36 @@ class TranslateAhead(beam.DoFn):
         self._translating.forget()
 
     def process(self, told: Told) -> Iterator[Told]:
+        self._metrics.count(elements_in=1)
         if not isinstance(told, Transcript):
+            self._metrics.count(elements_out=1)
             yield told
             return
         self._translating.begin(translate, told, self._translator, self._layers, self._config)
-        yield from map(_counted, self._translating.landed())
+        yield from map(self._counted, self._translating.landed())
 
     def finish_bundle(self) -> Iterator[Any]:
         for translated in self._translating.rest():
-            yield GlobalWindows.windowed_value(_counted(translated))
+            yield GlobalWindows.windowed_value(self._counted(translated))
 
     def teardown(self) -> None:
         self._translator.stop()
         self._translating.stop()
+
+    def _counted(self, translated: Translated) -> Transcript:
+        """The transcript, and what was asked for it counted."""
+        transcript = translated.transcript
+        cues_failed = sum(problem.code == "translation_failed" for problem in transcript.problems)
+        self._metrics.count(
+            elements_out=1,
+            failed=cues_failed > 0,
+            media=translated.committed,
+            audio_ms=round(transcript.audio.duration_s * 1000) if translated.committed else 0,
+            cues=translated.asked,
+            cues_failed=cues_failed,
+            work_ms=self._translating.spent_ms(),
+        )
+        return transcript
 
 
 class Translated(NamedTuple):
@@ -109,13 +129,3 @@ def translate(
         ]
         layers.commit_translation(transcript, texts, error)
     return Translated(with_texts(transcript, texts, error, target), bool(missing), len(foreign))
-
-
-def _counted(translated: Translated) -> Transcript:
-    """The transcript, and what was asked for it counted."""
-    transcript = translated.transcript
-    Metrics.counter("translate", "media").inc(translated.committed)
-    Metrics.counter("translate", "cues").inc(translated.asked)
-    failed = sum(problem.code == "translation_failed" for problem in transcript.problems)
-    Metrics.counter("translate", "cues_failed").inc(failed)
-    return transcript

@@ -40,6 +40,7 @@ from transforms.dataset_schema import (
 from transforms.dead_letters import attempt
 from transforms.highlights import Highlights, MergeHighlights
 from transforms.layers import Layers, file_of, json_bytes
+from transforms.metrics import DATASET, UNWATCHED, StepMetrics, Watch
 from transforms.owner import check_owner, end
 from transforms.records import DeadLetter, MediaChunk, MediaFile, MediaOutcome, Transcript
 from transforms.report import About, report
@@ -75,6 +76,7 @@ class WriteDataset(beam.PTransform):
     layers: Layers
     provenance: Provenance
     config: DatasetConfig
+    watch: Watch = UNWATCHED
 
     def expand(self, outcomes: beam.PCollection[MediaOutcome]) -> beam.PCollection[dict[str, Any]]:
         shards = self.config.num_shards
@@ -82,7 +84,7 @@ class WriteDataset(beam.PTransform):
             outcomes
             | "KeyByShard" >> beam.Map(keyed_by_shard, shards).with_output_types(tuple[int, MediaOutcome])
             | "Shards" >> beam.GroupByKey()
-            | "WriteShard" >> beam.Map(write_shard, self.layers, self.provenance, shards)
+            | "WriteShard" >> beam.ParDo(WriteShard(self.layers, self.provenance, shards, self.watch))
             | "AddUp" >> beam.CombineGlobally(TupleCombineFn(MergeSummaries(), MergeHighlights())).without_defaults()
             | "Publish" >> beam.Map(publish, self.layers, self.config)
         )
@@ -92,8 +94,26 @@ def keyed_by_shard(outcome: MediaOutcome, shards: int) -> tuple[int, MediaOutcom
     return int(outcome.media.media_id[:8], 16) % shards, outcome
 
 
+class WriteShard(beam.DoFn):
+    """Writes shards, each counted row by row."""
+
+    def __init__(self, layers: Layers, provenance: Provenance, shards: int, watch: Watch) -> None:
+        self._layers, self._provenance, self._shards, self._watch = layers, provenance, shards, watch
+
+    def setup(self) -> None:
+        self._metrics = StepMetrics(DATASET, self._watch)
+
+    def process(self, keyed: tuple[int, Iterable[MediaOutcome]]) -> list[tuple[Summary, Highlights]]:
+        with self._metrics.timed():
+            return [write_shard(keyed, self._layers, self._provenance, self._shards, self._metrics)]
+
+
 def write_shard(
-    keyed: tuple[int, Iterable[MediaOutcome]], layers: Layers, provenance: Provenance, shards: int
+    keyed: tuple[int, Iterable[MediaOutcome]],
+    layers: Layers,
+    provenance: Provenance,
+    shards: int,
+    metrics: StepMetrics,
 ) -> tuple[Summary, Highlights]:
     """Write the three tables of one shard, rows by id, and return its figures and what it has to show."""
     shard, outcomes = keyed
@@ -102,6 +122,8 @@ def write_shard(
     with ShardWriter(layers, shard, shards) as writer:
         ordered = sorted(once(outcomes), key=lambda each: (each.media.id, each.media.media_id))
         for outcome, told in ahead(lambda each: (each, read_outcome(each, layers, provenance)), ordered):
+            lost = isinstance(told, DeadLetter)
+            metrics.count(elements_in=1, elements_out=1, failed=lost and not outcome.failed)
             if isinstance(told, DeadLetter):
                 writer.add("dead_letters", [dead_letter_row(told)])
                 summary = merge(summary, of_dead_letter(told, outcome))

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import time
+import urllib.request
+
+import pytest
 
 from beam_pipeline.progress import Progress
-from transforms.progress import Ticker
+from tests.servers import free_port
+from transforms.metrics import PLAN, SAVE, TRANSCRIBE, Datagrams, StepMetrics, Watch
 
 
 def counted(progress, name, value):
@@ -16,28 +20,39 @@ def counted(progress, name, value):
 
 def test_counts_of_all_steps_add_up_in_the_display():
     with Progress() as progress:
-        one, other = Ticker(progress.address), Ticker(progress.address)
-        for _ in range(50):
-            one.tick(planned=1)
-            other.tick(done=0.5, audio_s=3.6, failed=0)
-        assert counted(progress, "planned", 50) == 50
-        assert counted(progress, "done", 25) == 25
+        watch = Watch(display=progress.address)
+        plan, save = StepMetrics(PLAN, watch), StepMetrics(SAVE, watch)
+        for number in range(50):
+            plan.count(media=1)
+            save.count(media=number % 2, audio_ms=3600, dead=0)
+        assert counted(progress, "plan.media", 50) == 50
+        assert counted(progress, "save.media", 25) == 25
+        assert counted(progress, "save.audio_ms", 180_000) == 180_000
         assert "25 of 50 media, 0.05 h audio" in progress.line()
         assert "left" in progress.line()
-        one.tick(failed=2)
-        counted(progress, "failed", 2)
+        save.count(dead=2)
+        counted(progress, "save.dead", 2)
+        assert "27 of 50 media" in progress.line()
         assert "2 failed" in progress.line()
 
 
 def test_datagrams_of_strangers_do_no_harm():
     with Progress() as progress:
-        stranger = Ticker(progress.address)
+        stranger = Datagrams(progress.address)
         stranger._socket.sendto(b"\xff\x00", stranger._to)
-        stranger.tick(done=1)
-        assert counted(progress, "done", 1) == 1
+        stranger.send({"save.media": 1})
+        assert counted(progress, "save.media", 1) == 1
 
 
-def test_a_step_without_a_display_stays_silent():
-    ticker = Ticker("")
-    ticker.tick(done=1)
-    assert ticker._socket is None
+def test_what_the_display_knows_is_served_to_prometheus_while_it_lives():
+    port = free_port()
+    with Progress(port) as progress:
+        StepMetrics(TRANSCRIBE, Watch(display=progress.address)).count(windows=3, work_ms=1500)
+        counted(progress, "transcribe.work_ms", 1500)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            told = answer.read().decode().splitlines()
+        assert 'beam_pipeline_windows_total{step="transcribe"} 3.0' in told
+        assert 'beam_pipeline_work_seconds_total{step="transcribe"} 1.5' in told
+        assert 'beam_pipeline_media_total{step="save"} 0.0' in told
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2)

@@ -10,6 +10,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from transforms.layers import Layers, source_id
+from transforms.metrics import UNWATCHED
 from transforms.models.handler import SpeechHandler
 from transforms.records import (
     AudioFacts,
@@ -112,7 +113,7 @@ def test_a_planned_failure_and_finished_work_pass_through(tmp_path):
 
 
 def test_a_window_that_never_comes_back_is_noticed():
-    join = JoinWindows("")
+    join = JoinWindows(UNWATCHED)
     join.setup()
     join.start_bundle()
     sent = windows("lost", ["a", "b", "c"])
@@ -138,7 +139,7 @@ def test_a_chunk_is_committed_before_its_transcript_goes_on_and_can_be_read_agai
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 9])
 def test_batches_are_full_but_for_the_last_and_lose_nothing(count):
-    batching = BatchWindows(EchoHandler())
+    batching = BatchWindows(EchoHandler(), UNWATCHED)
     batching.setup()
     batching.start_bundle()
     sent = windows("m", [str(number) for number in range(count)]) if count else []
