@@ -25,35 +25,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.many_media import make_media
+from benchmarks.noting import SEEN, note_work, work
 from tests.runs import Place, contents, files, letters, timeless, transcripts
 from tests.s3 import running_ceph
 
 ROOT = pathlib.Path(__file__).parent.parent
-SEEN = "CHAOS_SEEN"  # names the file that runs note their work in
 
 
 def noting_run(words: list[str]) -> int:
     """The main job in this process, which notes each window that it infers and each media that it commits."""
-    from transforms.layers import Layers, source_id
-    from transforms.models.whisper_model import WhisperModel
-
-    seen = os.open(os.environ[SEEN], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-    def note(*parts: Any) -> None:
-        os.write(seen, (" ".join(map(str, parts)) + "\n").encode())
-
-    transcribe, commit_chunk = WhisperModel.transcribe, Layers.commit_chunk
-
-    def noted_transcribe(self: Any, windows: Any) -> Any:
-        for window in windows:
-            note("infer", source_id(window.chunk.media), window.number)
-        return transcribe(self, windows)
-
-    def noted_commit(self: Any, transcript: Any) -> None:
-        commit_chunk(self, transcript)
-        note("commit", source_id(transcript.chunk.media), "")
-
-    WhisperModel.transcribe, Layers.commit_chunk = noted_transcribe, noted_commit  # type: ignore[method-assign]
+    note_work()
     from beam_pipeline.__main__ import main
 
     return main(words)
@@ -85,17 +66,9 @@ class Job:
 
     def work(self) -> Counter[str]:
         """How often each window was inferred; raises where a committed media was inferred again."""
-        inferred: Counter[str] = Counter()
-        committed: set[str] = set()
-        for line in self.seen.read_text().splitlines():
-            what, source, window = line.split(" ")
-            if what == "commit":
-                committed.add(source)
-            elif source in committed:
-                raise AssertionError(f"{source} was inferred after it was committed")
-            else:
-                inferred[f"{source} {window}"] += 1
-        return inferred
+        found = work(self.seen)
+        assert not found.after_commit, f"inferred after they were committed: {found.after_commit}"
+        return found.inferred
 
 
 def outcome(output: Place) -> Any:

@@ -306,6 +306,7 @@ DECODERS = {
     "killed.flac": (copied, Outcome("decoder_killed")),
     "killed late.flac": (copied, Outcome("decoder_killed")),
     "ended late.flac": (copied, Outcome("decoder_killed")),
+    "killed once.flac": (copied, Outcome()),
     "grows.flac": (copied, Outcome("changed")),
 }
 CASES: dict[str, tuple[Make, Outcome]] = {**PARTS, **SHAPES, **CONTAINERS, **NAMES, **POINTERS, **DECODERS}
@@ -316,6 +317,9 @@ case "$*" in
 */killed.flac*) kill -KILL $$ ;;
 *"/killed late.flac"*) {ffmpeg} "$@" | head -c 100000; kill -KILL $$ ;;
 *"/ended late.flac"*) {ffmpeg} "$@" | head -c 100000; echo 'Exiting normally, received signal 15.' >&2; exit 255 ;;
+*"/killed once.flac"*)
+  mkdir "{folder}.killed" 2>/dev/null || exec {ffmpeg} "$@"
+  {ffmpeg} "$@" | head -c 100000; kill -KILL $$ ;;
 */grows.flac*) {ffmpeg} "$@"; echo more >>"{folder}/grows.flac" ;;
 *) exec {ffmpeg} "$@" ;;
 esac

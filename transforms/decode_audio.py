@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
+import logging
 import queue
 import threading
 import time
@@ -37,6 +39,8 @@ from transforms.storage import ChangedError, MediaSource
 
 QUEUE_WINDOWS = 16  # between the decoders and the model: 15 MB of audio at 30 s a window
 WHOLE = 0.98  # decoded over declared length below which audio is missing; containers round and pad
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,11 +182,28 @@ def decode(
 ) -> Iterator[SpeechWindow]:
     """The windows of a chunk in order, the last with the total and the facts about the audio.
 
-    A chunk without speech gives one window with no samples and a total of 0.
+    A chunk without speech gives one window with no samples and a total of 0. A decoder that something outside ends is
+    started once more, and goes on behind the windows that are out already: they come out the same.
 
     Raises:
         MediaError: there is no audio to be had.
     """
+    sent, killed = 0, 0
+    while True:
+        try:
+            for window in itertools.islice(_decoded(chunk, config, stopped), sent, None):
+                yield window
+                sent += 1
+            return
+        except MediaError as error:
+            killed += 1
+            if error.code != "decoder_killed" or killed > 1:
+                raise
+            log.warning("%s: something outside ended its decoder; once more", chunk.media.media_id)
+
+
+def _decoded(chunk: MediaChunk, config: DecodeConfig, stopped: Callable[[], bool]) -> Iterator[SpeechWindow]:
+    """One attempt at decoding a chunk."""
     started = time.monotonic()
     with opened(chunk.media, config.chunks.stores) as source:
         channels = _channels(source, config)

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -36,6 +36,7 @@ OPENED = (  # Flink reflects on these; Java 17 refuses that by itself
     "java.util", "java.util.concurrent", "java.util.concurrent.atomic", "java.util.concurrent.locks",
 )  # fmt: skip
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+POOL = ("runners.flink.workers",)
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 
 log = logging.getLogger(__name__)
@@ -118,8 +119,17 @@ class Home:
         return "\n".join(lines[-8:])
 
 
-def up(home: Home, port: int, taskmanagers: int, slots: int, memory: str) -> str:
+def up(
+    home: Home,
+    port: int,
+    taskmanagers: int,
+    slots: int,
+    memory: str,
+    pool: Sequence[str] = POOL,
+) -> str:
     """Start what is missing of the cluster and return its HOST:PORT when all of it is ready.
+
+    `pool` is the module that serves as pool of workers, with its arguments.
 
     Raises:
         FlinkError: it cannot be started; the message says why.
@@ -132,14 +142,14 @@ def up(home: Home, port: int, taskmanagers: int, slots: int, memory: str) -> str
     if "jobmanager" not in running:
         home.stop()  # TaskManagers without their JobManager
         running = {}
-        _check_free(port)
-        config.write_text(yaml.safe_dump(settings(home.path, port, _free(6123), _free(50000), slots, memory)))
+        _checkfree_port(port)
+        config.write_text(yaml.safe_dump(settings(home.path, port, free_port(6123), free_port(50000), slots, memory)))
     found = yaml.safe_load(config.read_text())
     if found["rest.port"] != port:
         raise FlinkError(f"a cluster with port {found['rest.port']} runs already in {home.path}: take it down first")
     if "workers" not in running:
         workers = found[WORKERS].rpartition(":")[2]
-        home.start("workers", [sys.executable, "-m", "runners.flink.workers", "--host", HOST, "--port", workers])
+        home.start("workers", [sys.executable, "-m", *pool, "--host", HOST, "--port", workers])
     if "jobmanager" not in running:
         home.start("jobmanager", [*_java(java, flink, home, "JM"), JOB_MANAGER, *_memory(java, flink, home, "JM")])
     for number in range(1, taskmanagers + 1):
@@ -221,12 +231,12 @@ def _listens(address: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-def _check_free(port: int) -> None:
+def _checkfree_port(port: int) -> None:
     if _listens(f"{HOST}:{port}"):
         raise FlinkError(f"port {port} is taken: free it, or give another one with --port")
 
 
-def _free(first: int) -> int:
+def free_port(first: int) -> int:
     """A free port from the first one on."""
     return next(port for port in range(first, first + 1000) if not _listens(f"{HOST}:{port}"))
 

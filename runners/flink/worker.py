@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Sequence
 
 import grpc
 from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc, endpoints_pb2
@@ -51,12 +52,13 @@ def _end_with_the_pool() -> None:
     os._exit(0)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Be the worker until the runner hangs up."""
     threading.Thread(target=_end_with_the_pool, daemon=True).start()
     words = argparse.ArgumentParser()
     words.add_argument("--id", required=True)
     words.add_argument("--provision_endpoint", required=True)
-    given = words.parse_args()
+    given = words.parse_args(argv)
     os.environ.update(environment(provision_info(given.provision_endpoint, given.id), given.id))
     from apache_beam.runners.worker import sdk_worker_main  # reads the environment while it is imported
 

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent import futures
 from typing import Any
 
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     """Starts and stops workers as Flink asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: Sequence[str] = ("runners.flink.worker",)) -> None:
+        self._worker = worker  # the module that is a worker, with its arguments
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._changing = threading.Lock()
 
@@ -41,7 +43,7 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
             return beam_fn_api_pb2.StartWorkerResponse(error=f"WorkerError: this worker cannot run the job: {fault}")
         # Java's loopback address may be an IPv6 one that is written as localhost; it is taken as it is told.
         words = ["--id", request.worker_id, "--provision_endpoint", request.provision_endpoint.url]
-        command = [sys.executable, "-m", "runners.flink.worker", *words]
+        command = [sys.executable, "-m", *self._worker, *words]
         process = subprocess.Popen(command, stdin=subprocess.PIPE)
         with self._changing:
             self._workers[request.worker_id] = process
@@ -78,18 +80,19 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.kill()
 
 
-def main() -> int:
+def main(pool: Pool | None = None, argv: Sequence[str] | None = None) -> int:
+    """Serve until told to stop."""
     words = argparse.ArgumentParser(
         prog="python -m runners.flink.workers", description=(__doc__ or "").splitlines()[0]
     )
     words.add_argument("--host", default="localhost", help="address to listen on")
     words.add_argument("--port", type=int, default=50000)
-    given = words.parse_args()
+    given = words.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     if fault := versions.missing():
         log.error("error: %s", fault)
         return 1
-    pool, server = Pool(), grpc.server(futures.ThreadPoolExecutor(16))
+    pool, server = pool or Pool(), grpc.server(futures.ThreadPoolExecutor(16))
     beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
     try:
         server.add_insecure_port(f"{given.host}:{given.port}")
