@@ -80,7 +80,7 @@ def find_target(flags: argparse.Namespace, given: list[str], run: str) -> Target
         preset = presets.direct(job)
     if flags.no_wait and cluster is None:
         raise ValueError(
-            "--no_wait needs a cluster that goes on by itself: --runner=FlinkRunner --flink_master=HOST:PORT"
+            "--no_wait needs a cluster to leave the job to: --runner=FlinkRunner --flink_master=HOST:PORT"
         )
     return Target(runner, presets.merged(preset, given), name, cluster)
 

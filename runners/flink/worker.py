@@ -67,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except grpc.RpcError as error:
         if error.code() is not grpc.StatusCode.CANCELLED:  # Flink hangs up when the job has ended
             raise
+    sys.stderr.flush()
+    os._exit(0)  # a bundle of a job that is gone may still be under way in a thread
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
 
     def __init__(self, worker: Sequence[str] = ("runners.flink.worker",)) -> None:
         self._worker = worker  # the module that is a worker, with its arguments
-        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._workers: dict[str, list[subprocess.Popen[bytes]]] = {}  # TaskManagers count theirs from 1-1, each anew
         self._changing = threading.Lock()
 
     def StartWorker(self, request: Any, _: object) -> beam_fn_api_pb2.StartWorkerResponse:
@@ -46,29 +46,29 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         command = [sys.executable, "-m", *self._worker, *words]
         process = subprocess.Popen(command, stdin=subprocess.PIPE)
         with self._changing:
-            self._workers[request.worker_id] = process
+            self._workers.setdefault(request.worker_id, []).append(process)
         log.info("worker %s: process %d", request.worker_id, process.pid)
         threading.Thread(target=self._reap, args=(request.worker_id, process), daemon=True).start()
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, _: object) -> beam_fn_api_pb2.StopWorkerResponse:
         with self._changing:
-            process = self._workers.get(request.worker_id)
-        if process:
-            _stop(process)
+            named = list(self._workers.get(request.worker_id, ()))
+        if len(named) == 1:  # of several nobody knows whose is meant; each ends when its runner hangs up
+            _stop(named[0])
         return beam_fn_api_pb2.StopWorkerResponse()
 
     def stop(self) -> None:
         """End every worker."""
         with self._changing:
-            running = list(self._workers.values())
+            running = [process for named in self._workers.values() for process in named]
         for process in running:
             _stop(process)
 
     def _reap(self, worker: str, process: subprocess.Popen[bytes]) -> None:
         code = process.wait()
         with self._changing:
-            self._workers.pop(worker, None)
+            self._workers[worker].remove(process)
         log.log(logging.INFO if code in (0, -signal.SIGTERM) else logging.ERROR, "worker %s ended: %d", worker, code)
 
 
