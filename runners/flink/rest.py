@@ -108,8 +108,8 @@ class Cluster:
             answer.raise_for_status()
         except requests.RequestException as error:
             raise FlinkError(
-                f"no Flink cluster answers at {self.url} ({error.__class__.__name__}): check --flink_master, or start "
-                "one here with script/flink-up"
+                f"no Flink cluster answers at {self.url} ({error.__class__.__name__}): check --flink_master, or "
+                "start one here with script/flink-up"
             ) from error
         if "json" not in answer.headers.get("Content-Type", ""):
             raise FlinkError(f"what answers at {self.url} is no Flink cluster")
