@@ -87,7 +87,7 @@ def dry_run(job: Job) -> int:
 def run(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -> int:
     """Run the job to its end and return the exit code. `words` are the command line, to be told to the user again."""
     try:
-        progress = Progress(flags.metrics_port if target.is_here else 0)
+        progress = Progress(0 if target.cluster else flags.metrics_port)
     except OSError as error:
         print(f"error: --metrics_port {flags.metrics_port} cannot be served: {error.strerror}", file=sys.stderr)
         return USAGE
@@ -124,7 +124,8 @@ def _run_owned(
         log.info("%s %s", target.runner, " ".join(target.flags))
         if target.job:
             owner.beat(job=target.job)
-        watch = Watch(display=progress.address) if target.is_here else Watch(port=flags.metrics_port)
+        display = progress.address if target.is_here else ""
+        watch = Watch(display, flags.metrics_port if target.cluster else 0)  # its workers may outlive this process
         result = submit(target, dataclasses.replace(job, watch=watch))
         if not wait(target, result, flags.no_wait) and _leave(owner, target, job):
             return DONE

@@ -58,7 +58,7 @@ class StepMetrics:
     """
 
     def __init__(self, step: str, watch: Watch) -> None:
-        self._step, self._tell = step, _teller(watch)
+        self._step, self._listeners = step, list(_listeners(watch))
         self._counters: dict[str, Counter] = {}
         self._spent_ms = 0.0  # not counted yet: a thousand times a third of a millisecond is not nothing
 
@@ -70,7 +70,9 @@ class StepMetrics:
                 self._counters[name] = Metrics.counter(self._step, name)
             self._counters[name].inc(by)
         if added:
-            self._tell({f"{self._step}.{name}": by for name, by in added.items()})
+            told = {f"{self._step}.{name}": by for name, by in added.items()}
+            for tell in self._listeners:
+                tell(told)
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
@@ -85,14 +87,13 @@ class StepMetrics:
             self.count(work_ms=whole)
 
 
-def _teller(watch: Watch) -> Callable[[Mapping[str, int]], None]:
+def _listeners(watch: Watch) -> Iterator[Callable[[Mapping[str, int]], None]]:
     if watch.display:
-        return Datagrams(watch.display).send
+        yield Datagrams(watch.display).send
     if watch.port:
         from transforms import exposition
 
-        return exposition.of_this_process(watch.port)
-    return lambda added: None
+        yield exposition.of_this_process(watch.port)
 
 
 class Datagrams:

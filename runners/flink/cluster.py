@@ -135,6 +135,7 @@ def up(
         FlinkError: it cannot be started; the message says why.
     """
     flink, java = parts.flink_home(), parts.java()
+    plugins = {"FLINK_PLUGINS_DIR": str(flink / "plugins")}  # the reporter is one; Flink asks no property for them
     home.path.mkdir(parents=True, exist_ok=True)
     (home.path / "tmp").mkdir(exist_ok=True)
     config = home.path / "config.yaml"
@@ -151,11 +152,12 @@ def up(
         workers = found[WORKERS].rpartition(":")[2]
         home.start("workers", [sys.executable, "-m", *pool, "--host", HOST, "--port", workers])
     if "jobmanager" not in running:
-        home.start("jobmanager", [*_java(java, flink, home, "JM"), JOB_MANAGER, *_memory(java, flink, home, "JM")])
+        command = [*_java(java, flink, home, "JM"), JOB_MANAGER, *_memory(java, flink, home, "JM")]
+        home.start("jobmanager", command, **plugins)
     for number in range(1, taskmanagers + 1):
         if (name := f"taskmanager-{number}") not in running:
             command = [*_java(java, flink, home, "TM"), TASK_MANAGER, *_memory(java, flink, home, "TM")]
-            home.start(name, [*command, "-D", f"taskmanager.resource-id={name}-{time.time_ns()}"])
+            home.start(name, [*command, "-D", f"taskmanager.resource-id={name}-{time.time_ns()}"], **plugins)
     _wait_until_ready(home, Cluster(f"{HOST}:{port}"), found[WORKERS], taskmanagers)
     return f"{HOST}:{port}"
 
@@ -174,7 +176,7 @@ def _java(java: str, flink: pathlib.Path, home: Home, which: str) -> list[str]:
     logs.write_text(LOG4J)
     classes = ["-cp", ":".join(map(str, jars))]
     return [java, *flags, *yaml.safe_load((home.path / "config.yaml").read_text())["env.java.opts.all"].split(),
-            f"-Dlog4j.configurationFile={logs}", f"-DFLINK_PLUGINS_DIR={flink / 'plugins'}", *classes]  # fmt: skip
+            f"-Dlog4j.configurationFile={logs}", *classes]  # fmt: skip
 
 
 def _memory(java: str, flink: pathlib.Path, home: Home, which: str) -> list[str]:
