@@ -20,6 +20,7 @@ import functools
 import hashlib
 import itertools
 import json
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -94,7 +95,10 @@ class Layers:
 
     def inventory(self) -> Inventory:
         """What was committed before this run: one listing a layer, however many media."""
-        return _inventory(self) if self.run else self.list_now()
+        if not self.run:
+            return self.list_now()
+        with _listing:  # the threads of a worker set their steps up at once, and would each list and hold everything
+            return _inventory(self)
 
     def list_now(self) -> Inventory:
         """What is committed at this moment."""
@@ -261,6 +265,9 @@ class Layers:
             return None
 
 
+_listing = threading.Lock()
+
+
 @functools.lru_cache(maxsize=2)
 def _inventory(layers: Layers) -> Inventory:
     """One listing a run in each process: the steps that plan and save need the same."""
@@ -272,8 +279,14 @@ def _in_folders(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for name in names:
         folder, _, rest = name.partition("/")
-        found[folder] = (*found.get(folder, ()), rest)
+        found[folder] = (*found[folder], rest) if folder in found else _only(rest)
     return found
+
+
+@functools.lru_cache(maxsize=100)
+def _only(name: str) -> tuple[str, ...]:
+    """The name alone: nearly every media has the same, "0-of-1", and a million of them share one tuple."""
+    return (name,)
 
 
 def complete(committed: Iterable[str]) -> int:
