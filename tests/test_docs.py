@@ -88,7 +88,13 @@ def test_the_generated_pages_are_fresh():
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_the_table_of_scaling_is_what_its_script_works_out():
+    script = [sys.executable, str(ROOT / "benchmarks" / "scaling.py")]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    assert f"```text\n{done.stdout}```" in (ROOT / "docs" / "scaling.md").read_text()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "docs/scaling.md"])
 def test_links_lead_to_files_that_are_there(page):
     text = (ROOT / page).read_text()
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]

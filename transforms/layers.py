@@ -21,6 +21,7 @@ import hashlib
 import itertools
 import json
 import platform
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -96,7 +97,10 @@ class Layers:
 
     def inventory(self) -> Inventory:
         """What was committed before this run: one listing a layer, however many media."""
-        return _inventory(self) if self.run else self.list_now()
+        if not self.run:
+            return self.list_now()
+        with _listing:  # the threads of a worker set their steps up at once, and would each list and hold everything
+            return _inventory(self)
 
     def list_now(self) -> Inventory:
         """What is committed at this moment."""
@@ -276,6 +280,9 @@ class Layers:
             return None
 
 
+_listing = threading.Lock()
+
+
 @functools.lru_cache(maxsize=2)
 def _inventory(layers: Layers) -> Inventory:
     """One listing a run in each process: the steps that plan and save need the same."""
@@ -287,8 +294,14 @@ def _in_folders(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for name in names:
         folder, _, rest = name.partition("/")
-        found[folder] = (*found.get(folder, ()), rest)
+        found[folder] = (*found[folder], rest) if folder in found else _only(rest)
     return found
+
+
+@functools.lru_cache(maxsize=100)
+def _only(name: str) -> tuple[str, ...]:
+    """The name alone: nearly every media has the same, "0-of-1", and a million of them share one tuple."""
+    return (name,)
 
 
 def complete(committed: Iterable[str]) -> int:

@@ -28,25 +28,26 @@ class MergeSummaries(beam.CombineFn):
         return Counter()
 
     def add_input(self, total: Summary, part: Summary) -> Summary:
-        return merge(total, part)
+        return add(total, part)
 
     def merge_accumulators(self, totals: Iterable[Summary]) -> Summary:
         merged: Summary = Counter()
         for total in totals:
-            merged = merge(merged, total)
+            add(merged, total)
         return merged
 
     def extract_output(self, total: Summary) -> Summary:
         return total
 
 
-def merge(one: Summary, other: Summary) -> Summary:
-    merged: Summary = Counter()
-    for path in {*one, *other}:
-        values = [part[path] for part in (one, other) if path in part]
-        choose = {"min": min, "max": max}.get(path[-1], sum)
-        merged[path] = choose(values)
-    return merged
+def add(total: Summary, part: Summary) -> Summary:
+    """The total, with the part in it. It costs what the part has, however many media or shards are in the total."""
+    for path, value in part.items():
+        if path in total:
+            choose = {"min": min, "max": max}.get(path[-1], sum)
+            value = choose([total[path], value])
+        total[path] = value
+    return total
 
 
 def of_transcript(transcript: Transcript, outcome: MediaOutcome) -> Summary:

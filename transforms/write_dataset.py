@@ -45,7 +45,7 @@ from transforms.owner import check_owner, end
 from transforms.records import DeadLetter, MediaChunk, MediaFile, MediaOutcome, Transcript
 from transforms.report import About, report
 from transforms.storage import join
-from transforms.summary import MergeSummaries, Summary, merge, of_dead_letter, of_transcript, to_json
+from transforms.summary import MergeSummaries, Summary, add, of_dead_letter, of_transcript, to_json
 from transforms.transcripts import Provenance, read_transcript
 
 TABLES = {"transcripts": TRANSCRIPTS, "segments": SEGMENTS, "dead_letters": DEAD_LETTERS}
@@ -126,12 +126,12 @@ def write_shard(
             metrics.count(elements_in=1, elements_out=1, failed=lost and not outcome.failed)
             if isinstance(told, DeadLetter):
                 writer.add("dead_letters", [dead_letter_row(told)])
-                summary = merge(summary, of_dead_letter(told, outcome))
+                add(summary, of_dead_letter(told, outcome))
                 shown = highlights.merge(shown, highlights.of_dead_letter(told))
             else:
                 writer.add("transcripts", [transcript_row(told)])
                 writer.add("segments", segment_rows(told))
-                summary = merge(summary, of_transcript(told, outcome))
+                add(summary, of_transcript(told, outcome))
                 shown = highlights.merge(shown, highlights.of_transcript(told))
     summary["_shards", str(shard)] = 1
     return summary, shown

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import os
 import pathlib
+import threading
 
 import pytest
 
@@ -172,6 +175,31 @@ def test_one_listing_serves_a_whole_run_and_the_next_run_lists_anew(layers):
     layers.commit_chunk(TRANSCRIPT)
     assert first.inventory().chunks == {}
     assert second.inventory().chunks == {source_id(CHUNK.media): ("0-of-1",)}
+
+
+def test_threads_that_ask_at_once_share_one_listing(layers, monkeypatch):
+    layers, asked, both = dataclasses.replace(layers, run="run of threads"), [], threading.Barrier(2)
+
+    def list_now(_: Layers) -> Inventory:
+        asked.append(threading.get_ident())
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.2)  # for the other, should it list too
+        return Inventory({}, frozenset(), {})
+
+    monkeypatch.setattr(Layers, "list_now", list_now)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(Layers.inventory, [layers, layers])
+    assert len(asked) == 1
+    assert first is second
+
+
+def test_media_in_one_chunk_share_what_is_listed_of_them(layers):
+    for number in range(3):
+        media = MEDIA._replace(media_id=f"m{number}")
+        layers.commit_chunk(TRANSCRIPT._replace(chunk=MediaChunk(media)))
+    found = list(layers.list_now().chunks.values())
+    assert found == [("0-of-1",)] * 3
+    assert found[0] is found[1] is found[2]
 
 
 def test_a_dead_letter_is_kept_and_forgotten(layers):

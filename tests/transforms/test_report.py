@@ -49,9 +49,9 @@ def made(told, letters=(), about=None, wall_s=100.0, **rest):
     """The page of these transcripts and letters, and the summary that it is made of."""
     figures = summary.Summary()
     for each in told:
-        figures = summary.merge(figures, summary.of_transcript(each, MediaOutcome(each.media, False, True)))
+        summary.add(figures, summary.of_transcript(each, MediaOutcome(each.media, False, True)))
     for each in letters:
-        figures = summary.merge(figures, summary.of_dead_letter(each, MediaOutcome(each.media, True, True)))
+        summary.add(figures, summary.of_dead_letter(each, MediaOutcome(each.media, True, True)))
     content = summary.to_json(figures, wall_s, {"model": "demo", "engine": "whisper"})
     parts = [*map(highlights.of_transcript, told), *map(highlights.of_dead_letter, letters)]
     return report(content, of_all(parts), about or About("/out"), **rest), content
