@@ -30,6 +30,7 @@ class Measured:
     process_gb: float = 1.3  # benchmarks/many_media.md, with the demo model
     puts: float = 6.0  # a media: one in the asr layer, four files, the note of them
     gets: float = 1.0  # a media, for the dataset
+    heads: float = 1.0  # a media, before it is decoded: was it committed meanwhile? Priced as a GET
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ def need(hours: float, media_s: float, was: Measured, may: Assumed) -> dict[str,
     gpu_h = windows * may.gpu_s / 3600
     gpus = max(1.0, gpu_h / may.days / 24)  # a process each
     decode_h = media * (was.decode_each_s + media_s / was.decode_x) / 3600
-    puts, gets = media * was.puts, media * (was.gets + kind.media_gets)
+    puts, gets = media * was.puts, media * (was.gets + was.heads + kind.media_gets)
     pages = media / 1000
     pages_h = pages * (may.list_s + was.key_us / 1000) / 3600
     shard = min(media, may.shard_media)
