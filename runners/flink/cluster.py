@@ -254,7 +254,7 @@ def _born(pid: int) -> str:
 
 def main() -> int:
     words = argparse.ArgumentParser(prog="flink", description="A Flink cluster on this machine.")
-    words.add_argument("what", choices=["up", "down"])
+    words.add_argument("what", choices=["up", "down", "fetch"], help="fetch: get what a cluster needs, only")
     words.add_argument("--port", type=int, default=8081, help="of the JobManager, where jobs are submitted")
     words.add_argument("--taskmanagers", type=int, default=1, help="each gets Python workers of its own")
     words.add_argument("--slots", type=int, default=2, help="bundles at once in each TaskManager")
@@ -266,8 +266,10 @@ def main() -> int:
     try:
         if given.what == "down":
             down(home)
-        else:
-            parts.job_server()  # now, rather than when the first job is submitted
+            return 0
+        parts.java()
+        print(parts.flink_home(), parts.job_server(), sep="\n")  # now, rather than when the first job is submitted
+        if given.what == "up":
             print(up(home, given.port, given.taskmanagers, given.slots, given.memory))
     except FlinkError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from benchmarks.many_media import make_media
+from runners.flink.rest import Cluster
 from tests.conftest import ROOT, SAMPLES
 from tests.flink import need_flink, prism
 from tests.runs import files, letters, names, table, timeless, transcripts
@@ -138,8 +139,6 @@ def state(output: pathlib.Path) -> str:
 
 
 def test_a_job_that_is_cancelled_in_the_cluster_fails_with_one_line_and_goes_on_later(media, flink_cluster, tmp_path):
-    from runners.flink.rest import Cluster
-
     process = start("--input", media, "--output", tmp_path, *flink_cluster.flags, "--job_name=to-be-cancelled")
     until_committed(tmp_path, 2, process)
     cluster = Cluster(flink_cluster.address)
@@ -150,11 +149,47 @@ def test_a_job_that_is_cancelled_in_the_cluster_fails_with_one_line_and_goes_on_
     assert process.returncode == 1
     assert f"the job was cancelled at {cluster.url}; the same command goes on where it was" in log
     assert "Traceback" not in log
+    ended(flink_cluster, "to-be-cancelled")
+
+
+@pytest.mark.parametrize(("key", "state"), [("l", "left"), ("c", "cancelled")])
+def test_ctrl_c_on_a_terminal_asks_what_to_do(media, flink_cluster, tmp_path, key, state):
+    ours, theirs = os.openpty()
+    words = command("--input", media, "--output", tmp_path, *flink_cluster.flags, f"--job_name=asked-{key}")
+    process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment())
+    os.close(theirs)
+    said = read_until(ours, b"Flink job running")
+    process.send_signal(signal.SIGINT)
+    said = read_until(ours, b"[g]o on watching?")
+    os.write(ours, f"{key}\n".encode())
+    said = read_until(ours, b"left running as" if state == "left" else b"the Flink job was cancelled")
+    assert process.wait(60) == (0 if state == "left" else 128 + signal.SIGINT), said
+    os.close(ours)
+    job = Cluster(flink_cluster.address).job_named(f"asked-{key}")
+    assert job is not None
+    assert job.state.startswith("CANCEL") == (state == "cancelled")
+    Cluster(flink_cluster.address).cancel(job)
+    ended(flink_cluster, job.name)
+
+
+def read_until(terminal: int, wanted: bytes) -> bytes:
+    """What a program writes on its terminal, up to what is waited for."""
+    said, until = b"", time.monotonic() + 120
+    while wanted not in said:
+        assert time.monotonic() < until, said
+        said += os.read(terminal, 4096)
+    return said
+
+
+def ended(flink_cluster, name: str) -> None:
+    """Wait until the job's slots are free again."""
+    until = time.monotonic() + 120
+    while (job := Cluster(flink_cluster.address).job_named(name)) and not job.ended:
+        assert time.monotonic() < until
+        time.sleep(0.5)
 
 
 def test_a_polite_kill_cancels_the_job(media, flink_cluster, tmp_path):
-    from runners.flink.rest import Cluster
-
     process = start("--input", media, "--output", tmp_path, *flink_cluster.flags, "--job_name=to-be-stopped")
     until_committed(tmp_path, 1, process)
     process.send_signal(signal.SIGTERM)
@@ -163,3 +198,4 @@ def test_a_polite_kill_cancels_the_job(media, flink_cluster, tmp_path):
     job = Cluster(flink_cluster.address).job_named("to-be-stopped")
     assert job is not None
     assert job.state.startswith("CANCEL")
+    ended(flink_cluster, job.name)
