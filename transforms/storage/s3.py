@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import datetime
 import functools
 import hashlib
 import itertools
@@ -31,6 +32,7 @@ from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore import exceptions
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import parse_timestamp
 from urllib3.exceptions import HTTPError
 
 from transforms.storage import Entry, MediaSource, StorageError, changed, keys
@@ -43,6 +45,8 @@ UPLOADS = 4  # parts of one file that are on their way
 CONNECTIONS = 32  # kept open by a process: its threads decode, read ahead and save at once
 LONGEST_PAUSE_S = 8.0
 NO_KEYS_S = 30.0  # that none were found is believed so long: thousands of media would all look for them
+
+ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")  # as S3 writes it
 
 log = logging.getLogger(__name__)
 
@@ -279,13 +283,23 @@ def _session(profile: S3Profile) -> boto3.Session:
     keys = {name: value.strip() for name, value in profile.credentials().items()}  # files of secrets end their line
     if keys and not {"aws_access_key_id", "aws_secret_access_key"} <= keys.keys():
         raise exceptions.PartialCredentialsError(provider=profile.name, cred_var="one of the two")
-    of_that_name = profile.name in botocore.session.Session().available_profiles
+    core = botocore.session.Session()
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=timestamp)
+    of_that_name = profile.name in core.available_profiles
     if profile.name and not keys and not of_that_name and profile == S3Profile(profile.name):
         raise StorageError(
             f"there is no profile {profile.name}: give it an endpoint under `stores:` in the config file, "
             f"or {profile.variable('ENDPOINT')}; keys never stand in a URI. Then {keys_hint(profile)}"
         )
-    return boto3.Session(profile_name=profile.name if of_that_name and not keys else None, **keys)
+    named = profile.name if of_that_name and not keys else None
+    return boto3.Session(profile_name=named, botocore_session=core, **keys)
+
+
+def timestamp(text: Any) -> datetime.datetime:
+    """What botocore makes of a time in an answer, but faster: most of reading a listing was reading its times."""
+    if isinstance(text, str) and ISO_TIME.fullmatch(text):
+        return datetime.datetime.fromisoformat(text)
+    return parse_timestamp(text)
 
 
 def _forget_clients() -> None:

@@ -6,6 +6,7 @@ What every store must do is in test_stores.py.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import http.server
 import json
@@ -22,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.utils import parse_timestamp
 
 from tests.conftest import write_wav
 from tests.proxy import FaultProxy
@@ -243,6 +245,25 @@ def test_without_a_profile_everything_is_as_boto3_finds_it(ceph, monkeypatch):
     base = f"s3://{ceph.new_bucket()}"
     Stores().serving(base).put(join(base, "a"), b"content")
     assert [entry.uri for entry in Stores().serving(base).list(base)] == [f"{base}/a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-11-21T19:40:02.000Z", "2026-11-21T19:40:02Z", "Sat, 21 Nov 2026 19:40:02 GMT", 1795290002, "1795290002"],
+)
+def test_times_in_answers_are_what_botocore_makes_of_them(text):
+    assert s3.timestamp(text) == parse_timestamp(text)
+    assert s3.timestamp(text).utcoffset() == datetime.timedelta(0)
+
+
+def test_a_listing_reads_its_times_the_fast_way(moto, use, monkeypatch):
+    read = []
+    monkeypatch.setattr(s3, "timestamp", read.append)
+    base = f"s3://quick@{moto.new_bucket()}"
+    store = use(dataclasses.replace(moto, name="quick"))
+    store.put(join(base, "a"), b"content")
+    assert [entry.uri for entry in store.list(base)] == [f"{base}/a"]
+    assert len(read) == 1
 
 
 @contextlib.contextmanager
