@@ -177,7 +177,9 @@ def kill_and_replace(bench: Bench, what: str) -> str:
 
 
 def kill_submitter(run: Run) -> str:
-    run.process.kill()
+    """Together with the job server that it started, as when its machine is gone."""
+    for each in [*psutil.Process(run.process.pid).children(recursive=True), run.process]:
+        each.kill()
     return f"submitter {run.process.pid}"
 
 
