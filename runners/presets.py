@@ -67,6 +67,7 @@ def _streamed() -> list[str]:
     return [
         f"--checkpointing_interval={CHECKPOINT_MS}",  # off by default: a fault would begin the job anew
         f"--max_bundle_size={STREAMED_BUNDLE}",  # else a checkpoint waits for 1,000 media
+        "--shutdown_sources_after_idle_ms=0",  # else a job with checkpoints never ends, for the sake of its sources
     ]
 
 

@@ -134,7 +134,7 @@ def flink(folder):
             master = up.stdout.split()[-1]
             flags = ["--runner=FlinkRunner", f"--flink_master={master}", f"--metrics_port={port}"]
             # Small bundles: only what they end with reaches Flink's own reporter.
-            streamed = ["--streaming", "--shutdown_sources_after_idle_ms=0"]
+            streamed = ["--streaming"]
             yield watched_run(folder, server, ["beam_pipeline", "flink"], *flags, *streamed)
     finally:
         subprocess.run([*cluster, "down", *home], check=True)

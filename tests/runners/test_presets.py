@@ -48,6 +48,7 @@ def test_only_a_streaming_job_has_checkpoints():
     assert [each for each in PRESETS["streaming"] if each not in PRESETS["flink"]] == [
         "--checkpointing_interval=60000",
         "--max_bundle_size=2",
+        "--shutdown_sources_after_idle_ms=0",
     ]
 
 
