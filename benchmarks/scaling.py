@@ -23,10 +23,10 @@ class Measured:
     decode_each_s: float = 0.07  # cpu: a media's decoder starts and ends
     decode_x: float = 360  # hours of audio an hour, once it runs; ffmpeg and voice activity together
     plan_us: float = 180.0  # cpu: listed, named, planned and shuffled by Beam, without the client of the store
-    key_us: float = 126.0  # cpu, in boto3: a key in an answer to LIST
+    key_us: float = 50.0  # cpu, in boto3: a key in an answer to LIST
     request_us: float = 2700.0  # cpu, in boto3: a GET or a PUT
     inventory_bytes: float = 412.0  # a media that is done, in each process
-    shuffled_bytes: float = 3000.0  # a media, on the direct runner
+    shuffled_bytes: float = 1900.0  # a media, on the direct runner, inventory included
     process_gb: float = 1.3  # benchmarks/many_media.md, with the demo model
     puts: float = 6.0  # a media: one in the asr layer, four files, the note of them
     gets: float = 1.0  # a media, for the dataset
@@ -94,7 +94,7 @@ def need(hours: float, media_s: float, was: Measured, may: Assumed) -> dict[str,
         "planning and shuffling, core hours": media * was.plan_us / 3.6e9,
         "going on: listing half, hours, each process": pages_h,
         "going on: inventory of half, GB, each process": media / 2 * was.inventory_bytes / 1e9,
-        "shuffled, GB, on the direct runner": media * was.shuffled_bytes / 1e9,
+        "held by the direct runner, GB": media * was.shuffled_bytes / 1e9,
         "saving, core hours": media * (kind.save_us + was.puts * was.request_us) / 3.6e9,
         "dataset as one shard, hours, one process": media * (kind.write_us + was.gets * was.request_us) / 3.6e9,
         f"shards of {may.shard_media:,.0f} media": math.ceil(media / shard),
