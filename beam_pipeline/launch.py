@@ -162,7 +162,7 @@ def cause(error: BaseException) -> str:
     text = re.sub(r" \[while running .*", "", str(error)).strip()
     if type(error).__name__ in KNOWN_ERRORS:
         return text
-    for name, message in reversed(re.findall(r"^(?:[\w.]*\.)?(\w*Error): (.*)$", text, re.MULTILINE)):
+    for name, message in reversed(re.findall(r"\b(\w*Error): (.*)$", text, re.MULTILINE)):  # Java's may stand before
         if name in KNOWN_ERRORS:
             return message
     return "\n".join([type(error).__name__, *text.splitlines()[-8:]])

@@ -13,16 +13,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions, PortableOptions, StandardOptions
 
 from beam_pipeline.job import Job
 from beam_pipeline.pipeline import build
 from runners import direct, presets
 from runners.flink import parts, versions
 from runners.flink.parts import FlinkError
-from runners.flink.rest import Cluster, ClusterFacts, is_this_host
+from runners.flink.rest import Cluster, ClusterFacts, is_this_host, listens
 from runners.flink.rest import Job as FlinkJob
 
+WORKERS_AT = "localhost:50000"  # beside each TaskManager, where the cluster does not say
 NOT_A_CLUSTER = ("[local]", "[auto]")
 ASK_EVERY_S = 1.0
 LOG_EVERY_S = 30.0
@@ -105,7 +106,7 @@ def _flink(job: presets.Job, options: PipelineOptions) -> tuple[list[str], Clust
             minor=facts.minor,
             master=asked.flink_master,
             free_slots=facts.free_slots,
-            workers=facts.workers or "localhost:50000",
+            workers=facts.workers or WORKERS_AT,
             versions=versions.versions(),
         )
         return presets.flink(job, place), cluster
@@ -128,6 +129,12 @@ def _check(facts: ClusterFacts, cluster: Cluster, options: PipelineOptions) -> N
         raise RunnerError(
             f"the cluster at {cluster.url} has {facts.free_slots} free slots of {facts.slots}, and {wanted}: "
             "wait until other jobs end, or add TaskManagers"
+        )
+    theirs = options.view_as(PortableOptions).environment_type  # the user knows better
+    if not theirs and is_this_host(cluster.host) and not listens(facts.workers or WORKERS_AT):
+        raise RunnerError(
+            f"no pool of Python workers answers at {facts.workers or WORKERS_AT}: start it beside the TaskManager with "
+            "`python -m runners.flink.workers`, or all of a cluster with script/flink-up"
         )
 
 

@@ -15,7 +15,6 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ import yaml
 
 from runners.flink import parts
 from runners.flink.parts import FlinkError
-from runners.flink.rest import WORKERS, Cluster
+from runners.flink.rest import WORKERS, Cluster, listens
 
 HOST = "127.0.0.1"
 READY_S = 120.0
@@ -216,7 +215,7 @@ def _wait_until_ready(home: Home, cluster: Cluster, workers: str, taskmanagers: 
             if name not in home.processes():
                 raise FlinkError(f"{name} ended while it started:\n{home.last_words(name)}")
         with contextlib.suppress(FlinkError):
-            if len(list(_managers(cluster))) >= taskmanagers and _listens(workers):
+            if len(list(_managers(cluster))) >= taskmanagers and listens(workers):
                 return
         time.sleep(0.5)
     raise FlinkError(f"not ready after {READY_S:.0f} s: see the logs in {home.path}")
@@ -226,21 +225,14 @@ def _managers(cluster: Cluster) -> Iterator[Any]:
     yield from cluster.ask("taskmanagers")["taskmanagers"]
 
 
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((host, int(port))) == 0
-
-
 def _checkfree_port(port: int) -> None:
-    if _listens(f"{HOST}:{port}"):
+    if listens(f"{HOST}:{port}"):
         raise FlinkError(f"port {port} is taken: free it, or give another one with --port")
 
 
 def free_port(first: int) -> int:
     """A free port from the first one on."""
-    return next(port for port in range(first, first + 1000) if not _listens(f"{HOST}:{port}"))
+    return next(port for port in range(first, first + 1000) if not listens(f"{HOST}:{port}"))
 
 
 def _born(pid: int) -> str:

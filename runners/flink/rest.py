@@ -124,6 +124,16 @@ def still_runs(record: dict[str, str]) -> bool:
     return False
 
 
+def listens(address: str) -> bool:
+    """Whether somebody answers at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=ASK_S).close()
+    except OSError:
+        return False
+    return True
+
+
 def is_this_host(host: str) -> bool:
     """Whether the name or address is this machine's."""
     try:

@@ -14,11 +14,19 @@ transforms.models.handler.ModelError: cannot load the model x [while running 'A/
 """
 
 
+JAVA_TRACE = """org.apache.flink.runtime.JobException: Recovery is suppressed by NoRestartBackoffTimeStrategy
+\tat org.apache.flink.runtime.executiongraph.failover.ExecutionFailureHandler.handleFailure(Handler.java:180)
+Caused by: java.lang.RuntimeException: WorkerError: this worker cannot run the job: there is no ffmpeg
+\tat org.apache.beam.runners.fnexecution.environment.ExternalEnvironmentFactory.createEnvironment(Factory.java:97)
+"""
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
         (ModelError("cannot load the model x [while running 'A/B']"), "cannot load the model x"),
         (RuntimeError(TRACE), "cannot load the model x"),
+        (RuntimeError(JAVA_TRACE), "this worker cannot run the job: there is no ffmpeg"),
         (
             ZeroDivisionError("float division by zero [while running 'A']"),
             "ZeroDivisionError\nfloat division by zero",

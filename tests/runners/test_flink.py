@@ -65,13 +65,15 @@ def answering(answers: dict[str, object]) -> Iterator[str]:
         server.server_close()
 
 
-def flink(version: str = "1.19.3", free: int = 2, managers: int = 1) -> dict[str, object]:
+def flink(
+    version: str = "1.19.3", free: int = 2, managers: int = 1, workers: str = "localhost:50000"
+) -> dict[str, object]:
     """The answers of a cluster."""
     path = "pekko.tcp://flink@127.0.0.1:6122/user/rpc/taskmanager_0"
     return {
         "overview": {"flink-version": version, "slots-total": 2, "slots-available": free},
         "taskmanagers": {"taskmanagers": [{"path": path}] * managers},
-        "jobmanager/config": [{"key": "beam-pipeline.workers", "value": "localhost:50000"}],
+        "jobmanager/config": [{"key": "beam-pipeline.workers", "value": workers}],
     }
 
 
@@ -88,9 +90,10 @@ def test_a_cluster_that_does_not_answer_is_named(cli, tmp_path):
         ({"overview": "<html>a router</html>"}, "is no Flink cluster"),
         (flink(version="1.15.4"), "is Flink 1.15.4; Beam has a job server for 1.19, 1.20"),
         (flink(managers=0), "has no TaskManager: start one"),
+        (flink(workers="localhost:1"), "no pool of Python workers answers at localhost:1: start it beside"),
         (flink(free=0), "has 0 free slots of 2, and the job needs one: wait until other jobs end"),
     ],
-    ids=["a website", "too old", "no TaskManager", "no slots"],
+    ids=["a website", "too old", "no TaskManager", "no workers", "no slots"],
 )
 def test_a_cluster_that_cannot_run_the_job_is_told_apart(cli, tmp_path, answers, message):
     with answering(answers) as address:
