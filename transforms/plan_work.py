@@ -33,7 +33,11 @@ class PlanConfig:
 
 @dataclasses.dataclass
 class PlanWork(beam.PTransform):
-    """Look up what is missing of each media, and spread media and chunks over the workers."""
+    """Look up what is missing of each media, and spread media and chunks over the workers.
+
+    The media are spread by the grouping in CollectMedia, so all workers look into long ones. A Reshuffle before Cut
+    would undo the one behind it: Flink's batch optimizer takes what was rebalanced once for balanced ever after.
+    """
 
     layers: Layers
     config: PlanConfig
@@ -43,7 +47,6 @@ class PlanWork(beam.PTransform):
         return (
             found
             | "Plan" >> beam.ParDo(Plan(self.layers, self.config, self.watch)).with_output_types(MediaChunk)
-            | "SpreadMedia" >> beam.Reshuffle()  # looking into long ones is work for all
             | "Cut" >> beam.ParDo(Cut(self.config.chunks, self.watch)).with_output_types(MediaChunk)
             | "SpreadChunks" >> beam.Reshuffle()
         )

@@ -52,6 +52,16 @@ def test_everything_from_decoding_to_saving_is_one_stage(graph):
     assert not any("CollectMedia" in name or "WriteShard" in name for name in chain)
 
 
+def test_chunks_are_spread_by_the_only_reshuffle(graph):
+    """Flink's batch optimizer drops the second of two in a row: all chunks of a long media would go to one worker."""
+    shuffles = [
+        transform.unique_name
+        for transform in graph.components.transforms.values()
+        if transform.spec.urn == common_urns.composites.RESHUFFLE.urn
+    ]
+    assert shuffles == ["PlanWork/SpreadChunks"]
+
+
 def test_names_are_stable_and_say_what_they_do(graph):
     names = [transform.unique_name for transform in graph.components.transforms.values()]
     assert [name for name in names if re.search(r"lambda|\.py:\d+", name)] == []

@@ -27,9 +27,10 @@ Fetch = Callable[[int, int], bytes]  # (start, size) → exactly those bytes of 
 
 FIRST_BLOCK = 256 << 10  # bytes; after a seek, when nobody knows yet how much is wanted
 NEAR = 512 << 10  # bytes; a jump of up to this is no seek: what lies between is fetched with the rest
-LARGEST_BLOCK = 8 << 20  # bytes; waiting for a store's answer costs about as much time as 4 MB of it
+LARGEST_BLOCK = 16 << 20  # bytes; a request takes about as much processor time as 1 MB of its answer
+IN_A_ROW = 8 << 20  # bytes; who has read so much without a seek will read on
 PIECE = 64 << 10  # bytes; handed to the socket at a time, and what it holds: at a seek, that was fetched for nothing
-LARGE_PIECE = 256 << 10  # bytes; the same once LARGEST_BLOCK was read in a row: both processes take fewer turns
+LARGE_PIECE = 256 << 10  # bytes; the same once IN_A_ROW was read: both processes take fewer turns
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 UNKNOWN = "reading from the store failed: the log of the worker says why"
@@ -139,7 +140,7 @@ class RangeReader:
                 if block.data is not None:
                     self._ask_ahead(block)
                     offset = start - block.start
-                    size = LARGE_PIECE if start - self._run_start > LARGEST_BLOCK else PIECE
+                    size = LARGE_PIECE if start - self._run_start > IN_A_ROW else PIECE
                     piece = memoryview(block.data)[offset : offset + size]
                     self._position = start + len(piece)
                     return piece

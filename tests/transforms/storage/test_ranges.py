@@ -189,7 +189,7 @@ def test_video_in_long_stretches_is_not_fetched(films):
 
 def test_an_mp4_in_fragments_is_fetched_once(tmp_path):
     path = tmp_path / "fragments.mov"
-    sound = ["-f", "lavfi", "-i", "anoisesrc=d=180:seed=1:r=44100", "-ac", "2", "-c:a", "pcm_s16le"]
+    sound = ["-f", "lavfi", "-i", "anoisesrc=d=320:seed=1:r=44100", "-ac", "2", "-c:a", "pcm_s16le"]
     run_ffmpeg(*sound, "-movflags", "empty_moov", "-frag_duration", 2_000_000, path)
     store = Store(path.read_bytes())
     assert len(store.data) > 3 * LARGEST_BLOCK  # more than is held: what is wanted again is fetched again
