@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -38,10 +39,9 @@ def console() -> None:
     """The console script."""
     code = main()
     if code == 1:
-        # A failed run's threads may still wait for a server or a model: nothing that they do is needed any more.
-        from transforms.media.ffmpeg import kill_decoders
-
-        kill_decoders()
+        # A failed run's threads may still wait for a server or a model: nothing that they do is needed any more. What
+        # it started does end: decoders, and Beam's job server for Flink.
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)

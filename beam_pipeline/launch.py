@@ -165,7 +165,8 @@ def cause(error: BaseException) -> str:
     for name, message in reversed(re.findall(r"\b(\w*Error): (.*)$", text, re.MULTILINE)):  # Java's may stand before
         if name in KNOWN_ERRORS:
             return message
-    return "\n".join([type(error).__name__, *text.splitlines()[-8:]])
+    lines = [line for line in text.splitlines() if not re.match(r"\s+(at |\.\.\. \d+ more)", line)]  # Java's frames
+    return "\n".join([type(error).__name__, *lines[-8:]])
 
 
 def _listed(job: Job) -> Iterator[MediaFile | DeadLetter]:

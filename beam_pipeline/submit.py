@@ -150,7 +150,8 @@ def wait(target: Target, result: Any, detach: bool) -> bool:
     """Wait for the end of the job; False where it was left to its cluster, at once or by the user.
 
     Raises:
-        RunnerError: it failed there, or was cancelled.
+        RunnerError: it was cancelled, or the cluster lost it.
+        RuntimeError: it failed; the message is a stack trace, of which `launch.cause` tells the user what matters.
     """
     if target.cluster is None:
         if result.wait_until_finish() == "CANCELLED":
@@ -164,7 +165,7 @@ def wait(target: Target, result: Any, detach: bool) -> bool:
     if ended.state == "CANCELED":
         raise RunnerError(f"the job was cancelled at {target.cluster.url}; {GOES_ON}")
     if ended.state == "FAILED":
-        raise RunnerError(target.cluster.cause(ended) or "the job failed, and Flink does not say why")
+        raise RuntimeError(target.cluster.cause(ended) or "the job failed, and Flink does not say why")
     result.wait_until_finish()  # its metrics come with it
     return True
 

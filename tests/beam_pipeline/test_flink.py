@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from benchmarks.many_media import make_media
@@ -139,6 +140,7 @@ def state(output: pathlib.Path) -> str:
 
 
 def test_a_job_that_is_cancelled_in_the_cluster_fails_with_one_line_and_goes_on_later(media, flink_cluster, tmp_path):
+    before = job_servers()
     process = start("--input", media, "--output", tmp_path, *flink_cluster.flags, "--job_name=to-be-cancelled")
     until_committed(tmp_path, 2, process)
     cluster = Cluster(flink_cluster.address)
@@ -149,6 +151,7 @@ def test_a_job_that_is_cancelled_in_the_cluster_fails_with_one_line_and_goes_on_
     assert process.returncode == 1
     assert f"the job was cancelled at {cluster.url}; the same command goes on where it was" in log
     assert "Traceback" not in log
+    assert job_servers() == before
     ended(flink_cluster, "to-be-cancelled")
 
 
@@ -179,6 +182,12 @@ def read_until(terminal: int, wanted: bytes) -> bytes:
         assert time.monotonic() < until, said
         said += os.read(terminal, 4096)
     return said
+
+
+def job_servers() -> set[int]:
+    """Beam's job servers that run here."""
+    words = [(each.pid, each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]
+    return {pid for pid, command in words if "--artifacts-dir" in command}
 
 
 def ended(flink_cluster, name: str) -> None:

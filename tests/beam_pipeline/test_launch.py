@@ -28,6 +28,10 @@ Caused by: java.lang.RuntimeException: WorkerError: this worker cannot run the j
         (RuntimeError(TRACE), "cannot load the model x"),
         (RuntimeError(JAVA_TRACE), "this worker cannot run the job: there is no ffmpeg"),
         (
+            RuntimeError("a.B: it broke\n\tat a.B.c(B.java:1)\nCaused by: a.C: a reason\n\t... 19 more"),
+            "RuntimeError\na.B: it broke\nCaused by: a.C: a reason",
+        ),
+        (
             ZeroDivisionError("float division by zero [while running 'A']"),
             "ZeroDivisionError\nfloat division by zero",
         ),
