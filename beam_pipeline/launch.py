@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import importlib.metadata
 import itertools
 import json
 import logging
@@ -25,6 +24,7 @@ from beam_pipeline.last_run import LastRun
 from beam_pipeline.progress import Progress
 from beam_pipeline.submit import Target, submit, wait
 from runners.flink.rest import still_runs
+from runners.versions import installed
 from transforms.collect_media import list_inputs, named
 from transforms.layers import RECORD, json_bytes
 from transforms.media import ffmpeg
@@ -220,13 +220,7 @@ def _end_record(job: Job, record: dict[str, Any], code: int, result: Any) -> Non
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "ffmpeg": ffmpeg.ffmpeg_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # run from a checkout that was not installed
-    return found
+    return {"python": platform.python_version(), "ffmpeg": ffmpeg.ffmpeg_version(), **installed(PACKAGES)}
 
 
 def _finite(value: Any) -> Any:

@@ -17,8 +17,8 @@ from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOpt
 
 from beam_pipeline.job import Job
 from beam_pipeline.pipeline import build
-from runners import direct, presets
-from runners.flink import parts, versions
+from runners import direct, presets, versions
+from runners.flink import parts
 from runners.flink.parts import FlinkError
 from runners.flink.rest import Cluster, ClusterFacts, is_this_host, listens
 from runners.flink.rest import Job as FlinkJob

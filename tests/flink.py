@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from runners.flink import cluster, parts
@@ -51,7 +52,10 @@ def flink_cluster(tmp_path_factory) -> Iterator[FlinkCluster]:
         started.up()
         yield started
     finally:
+        pids = home.processes().values()
         cluster.down(home)
+    assert not home.path.exists()
+    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
 
 
 def prism() -> str | None:

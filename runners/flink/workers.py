@@ -21,7 +21,7 @@ from typing import Any
 import grpc
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
-from runners.flink import versions
+from runners import versions
 
 STOP_S = 5.0  # for a worker to end by itself
 

@@ -20,7 +20,8 @@ import psutil
 import pytest
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc, endpoints_pb2
 
-from runners.flink import parts, versions
+from runners import versions
+from runners.flink import parts
 from runners.flink.cluster import free_port
 from runners.flink.rest import Cluster, is_this_host
 from tests.conftest import ROOT

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import shutil
 import sys
+from collections.abc import Iterable
 
 PACKAGES = ("apache-beam", "beam-pipeline")
 
 
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are installed; a checkout need not be."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
 def versions() -> dict[str, str]:
     """Names and versions. What is pickled by one is unpickled by the other, so these must be equal."""
-    found = {"python": ".".join(map(str, sys.version_info[:2]))}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # run from a checkout that was not installed
-    return found
+    return {"python": ".".join(map(str, sys.version_info[:2])), **installed(PACKAGES)}
 
 
 def unlike(theirs: dict[str, str]) -> str:
