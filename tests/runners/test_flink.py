@@ -18,12 +18,19 @@ from collections.abc import Iterator
 import grpc
 import psutil
 import pytest
-from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc, endpoints_pb2
+from apache_beam.portability.api import (
+    beam_fn_api_pb2,
+    beam_fn_api_pb2_grpc,
+    beam_provision_api_pb2,
+    endpoints_pb2,
+)
+from google.protobuf import json_format, struct_pb2
 
 from runners import versions
 from runners.flink import parts
 from runners.flink.cluster import free_port
 from runners.flink.rest import Cluster, is_this_host
+from runners.flink.worker import environment
 from tests.conftest import ROOT
 
 INPUT = ["--input", str(ROOT / "examples/media/letter.flac"), "--model", "demo"]
@@ -236,3 +243,34 @@ def test_a_pool_goes_on_when_a_worker_crashes(pool):
     until(lambda: psutil.Process(process.pid).children() == [])
     assert ask(address).error == ""
     assert len(psutil.Process(process.pid).children()) == 1
+
+
+def test_a_worker_that_prints_does_not_stand_still(tmp_path):
+    """Beam's own pool gives it a pipe that nobody reads, which takes 64 KiB."""
+    (tmp_path / "loud.py").write_text(
+        "import pathlib, sys\nprint('x' * (1 << 20), flush=True)\npathlib.Path(sys.path[0], 'went on').touch()\n"
+    )
+    port = free_port(50_200)
+    code = f"from runners.flink import workers\nworkers.main(workers.Pool(('loud',)), ['--port', '{port}'])"
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-c", code], env=env, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        assert ask(f"localhost:{port}").error == ""
+        until((tmp_path / "went on").exists)
+    finally:
+        process.kill()
+        process.wait()
+    assert (tmp_path / "log").stat().st_size > 1 << 20
+
+
+def test_the_options_of_a_job_reach_its_workers():
+    options = json_format.ParseDict({"beam:option:job_name:v1": "a-job"}, struct_pb2.Struct())
+    where = endpoints_pb2.ApiServiceDescriptor(url="localhost:1")
+    told = beam_provision_api_pb2.ProvisionInfo(
+        pipeline_options=options, control_endpoint=where, runner_capabilities=["a", "b"]
+    )
+    found = environment(told, "1-1")
+    assert json.loads(found["PIPELINE_OPTIONS"]) == {"beam:option:job_name:v1": "a-job"}
+    assert found["CONTROL_API_SERVICE_DESCRIPTOR"].strip() == 'url: "localhost:1"'
+    assert (found["WORKER_ID"], found["RUNNER_CAPABILITIES"]) == ("1-1", "a b")
