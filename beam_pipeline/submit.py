@@ -133,8 +133,9 @@ def _check(facts: ClusterFacts, cluster: Cluster, options: PipelineOptions) -> N
     theirs = options.view_as(PortableOptions).environment_type  # the user knows better
     if not theirs and is_this_host(cluster.host) and not listens(facts.workers or WORKERS_AT):
         raise RunnerError(
-            f"no pool of Python workers answers at {facts.workers or WORKERS_AT}: start it beside the TaskManager "
-            "with `python -m runners.flink.workers`, or all of a cluster with script/flink-up"
+            f"no pool of Python workers answers at {facts.workers or WORKERS_AT}, for the cluster at {cluster.url}: "
+            "start it beside the TaskManager with `python -m runners.flink.workers`, or all of a cluster with "
+            "script/flink-up"
         )
 
 

@@ -98,7 +98,7 @@ def test_a_cluster_that_does_not_answer_is_named(cli, tmp_path):
         ({"overview": "<html>a router</html>"}, "is no Flink cluster"),
         (flink(version="1.15.4"), "is Flink 1.15.4; Beam has a job server for 1.19, 1.20"),
         (flink(managers=0), "has no TaskManager: start one"),
-        (flink(workers="localhost:1"), "no pool of Python workers answers at localhost:1: start it beside"),
+        (flink(workers="localhost:1"), "no pool of Python workers answers at localhost:1, for the cluster"),
         (flink(free=0), "has 0 free slots of 2, and the job needs one: wait until other jobs end"),
     ],
     ids=["a website", "too old", "no TaskManager", "no workers", "no slots"],
