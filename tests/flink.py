@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -36,6 +38,12 @@ class FlinkCluster:
         port = int(self.address.rpartition(":")[2] or cluster.free_port(8081))
         os.environ.setdefault("PYTHONPATH", str(ROOT))
         self.address = cluster.up(self.home, port, taskmanagers=2, slots=1, memory="1280m")
+
+    def kill(self, name: str) -> None:
+        """Kill a process of it, and wait until it is gone: `up` would take it for one that runs."""
+        os.kill(self.home.processes()[name], signal.SIGKILL)
+        while name in self.home.processes():
+            time.sleep(0.05)
 
     @property
     def flags(self) -> list[str]:

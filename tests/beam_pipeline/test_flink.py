@@ -105,7 +105,7 @@ def test_a_cluster_that_loses_a_machine_gives_what_the_direct_runner_gives(media
     """The same run on two TaskManagers, of which one is killed in mid-run and another started in its place."""
     process = start("--input", media, "--output", tmp_path, *flink_cluster.flags)
     until_committed(tmp_path, 3, process)
-    os.kill(flink_cluster.home.processes()["taskmanager-1"], signal.SIGKILL)
+    flink_cluster.kill("taskmanager-1")
     committed = {path: path.stat().st_mtime_ns for path in (tmp_path / "_work/asr").rglob("*.json")}
     flink_cluster.up()
     said, log = process.communicate(timeout=400)
