@@ -38,11 +38,13 @@ class Ran(NamedTuple):
     changes: list[str]  # "put _work/…", in order
 
 
-def run(*words: object, env: dict[str, str] | None = None, stop_after: int = 0, timeout: float = 120) -> Ran:
-    """Run the main job; `stop_after` kills it with SIGKILL behind so many changes of its output."""
+def run(
+    *words: object, env: dict[str, str] | None = None, stop_after: int = 0, of: str = "", timeout: float = 120
+) -> Ran:
+    """Run the main job; `stop_after` kills it with SIGKILL behind so many changes below `of` in its output."""
     with tempfile.TemporaryDirectory() as folder:
         said, changes = pathlib.Path(folder, "said"), pathlib.Path(folder, "changes")
-        arguments = (list(map(str, words)), {**os.environ, **(env or {})}, said, changes, stop_after)
+        arguments = (list(map(str, words)), {**os.environ, **(env or {})}, said, changes, stop_after, of)
         process = _starts.Process(target=_run, args=arguments)
         process.start()
         process.join(timeout)
@@ -54,7 +56,9 @@ def run(*words: object, env: dict[str, str] | None = None, stop_after: int = 0, 
         return Ran(process.exitcode, said.read_text(), changes.read_text().splitlines())
 
 
-def _run(words: list[str], env: dict[str, str], said: pathlib.Path, changes: pathlib.Path, stop_after: int) -> None:
+def _run(
+    words: list[str], env: dict[str, str], said: pathlib.Path, changes: pathlib.Path, stop_after: int, of: str
+) -> None:
     for number, path in ((1, said), (2, said)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.clear()  # the process that this one was forked from has that of its own start
@@ -62,13 +66,13 @@ def _run(words: list[str], env: dict[str, str], said: pathlib.Path, changes: pat
     from beam_pipeline.__main__ import main
 
     output = words[words.index("--output") + 1]
-    _watch(output, changes, stop_after)
+    _watch(output, changes, stop_after, of)
     code = main(words)
     os._exit(code)
 
 
-def _watch(output: str, changes: pathlib.Path, stop_after: int) -> None:
-    """Note every change of the output, and end the process behind the one of this number."""
+def _watch(output: str, changes: pathlib.Path, stop_after: int, of: str) -> None:
+    """Note every change of the output, and end the process behind the one of this number below `of`."""
     kind: Any = type(Stores().serving(output))
     changing, number = threading.Lock(), 0
     log = changes.open("w")
@@ -76,18 +80,19 @@ def _watch(output: str, changes: pathlib.Path, stop_after: int) -> None:
     def watched(name: str) -> Any:
         change = getattr(kind, name)
 
-        def changed(store: Any, uri: str, *rest: Any) -> Any:
+        def noted(store: Any, uri: str, *rest: Any) -> Any:
             nonlocal number
             result = change(store, uri, *rest)
+            changed = uri.removeprefix(store.canonical(output)).lstrip("/")
             with changing:
-                number += 1
-                log.write(f"{name} {uri.removeprefix(store.canonical(output)).lstrip('/')}\n")
+                number += changed.startswith(of)
+                log.write(f"{name} {changed}\n")
                 log.flush()
                 if number == stop_after:
                     os.kill(os.getpid(), signal.SIGKILL)
             return result
 
-        return changed
+        return noted
 
     for name in CHANGES:
         setattr(kind, name, watched(name))
