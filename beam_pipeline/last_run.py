@@ -14,7 +14,7 @@ from typing import Any
 from beam_pipeline.options import Parser, read_config
 from runners.flink.rest import still_runs
 from transforms.ahead import ahead
-from transforms.layers import Inventory, Layers, incomplete
+from transforms.layers import RECORD, Inventory, Layers, incomplete
 from transforms.owner import LEASE_S, is_gone, latest
 from transforms.records import DeadLetter, PlannedMedia
 from transforms.storage import Stores, join
@@ -87,7 +87,7 @@ def read(place: str, stores: Stores) -> LastRun:
     store = stores.serving(place)
     output = store.canonical(place)
     try:
-        record = json.loads(store.read(join(output, "run.json")))
+        record = json.loads(store.read(join(output, RECORD)))
     except FileNotFoundError as error:
         raise NoRunError(f"no run has written to {output}: there is no run.json") from error
     return LastRun(record, Layers(output, stores=stores, run=record["run"], **record["layers"]))

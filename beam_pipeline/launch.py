@@ -35,7 +35,7 @@ from transforms.owner import OccupiedError, Owner, check_owner, claim, now
 from transforms.plan_work import plan
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import join
-from transforms.write_dataset import DEAD_LETTERS, DONE
+from transforms.write_dataset import DONE, WITH_DEAD_LETTERS
 
 FAILED, USAGE = 1, 2  # exit codes, beside those of a run that came to its end
 PACKAGES = (
@@ -187,7 +187,7 @@ def _finish(job: Job) -> int:
     print(f"not done: {failures}. Why, and how to try again: python -m beam_pipeline.failures --output {job.output}")
     failed = this_run.get("dead_letters", 0)
     job.save.limit.check(failed, failed + this_run.get("media", 0), at_end=True)
-    return DEAD_LETTERS
+    return WITH_DEAD_LETTERS
 
 
 def _start_record(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from runners.flink.parts import FlinkError
 from runners.flink.rest import Cluster, ClusterFacts, is_this_host, listens
 from runners.flink.rest import Job as FlinkJob
 
-WORKERS_AT = "localhost:50000"  # beside each TaskManager, where the cluster does not say
 NOT_A_CLUSTER = ("[local]", "[auto]")
 ASK_EVERY_S = 1.0
 LOG_EVERY_S = 30.0
@@ -106,7 +105,7 @@ def _flink(job: presets.Job, options: PipelineOptions) -> tuple[list[str], Clust
             minor=facts.minor,
             master=asked.flink_master,
             free_slots=facts.free_slots,
-            workers=facts.workers or WORKERS_AT,
+            workers=facts.workers,
             versions=versions.versions(),
         )
         return presets.flink(job, place), cluster
@@ -131,9 +130,9 @@ def _check(facts: ClusterFacts, cluster: Cluster, options: PipelineOptions) -> N
             "wait until other jobs end, or add TaskManagers"
         )
     theirs = options.view_as(PortableOptions).environment_type  # the user knows better
-    if not theirs and is_this_host(cluster.host) and not listens(facts.workers or WORKERS_AT):
+    if not theirs and is_this_host(cluster.host) and not listens(facts.workers):
         raise RunnerError(
-            f"no pool of Python workers answers at {facts.workers or WORKERS_AT}, for the cluster at {cluster.url}: "
+            f"no pool of Python workers answers at {facts.workers}, for the cluster at {cluster.url}: "
             "start it beside the TaskManager with `python -m runners.flink.workers`, or all of a cluster with "
             "script/flink-up"
         )

@@ -49,7 +49,7 @@ from transforms.summary import MergeSummaries, Summary, add, of_dead_letter, of_
 from transforms.transcripts import Provenance, read_transcript
 
 TABLES = {"transcripts": TRANSCRIPTS, "segments": SEGMENTS, "dead_letters": DEAD_LETTERS}
-DONE, DEAD_LETTERS = 0, 3  # exit codes
+DONE, WITH_DEAD_LETTERS = 0, 3  # exit codes of a run that came to its end
 ROW_GROUP = 20_000  # rows, a transcript with each of its segments: a few ten MB, however long the media
 
 
@@ -177,7 +177,7 @@ def publish(whole: tuple[Summary, Highlights], layers: Layers, config: DatasetCo
     about = About(layers.output, layers.run, config.started_at, config.options, config.retry)
     page = report(content, shown, about, kept_audio).encode("utf-8", "backslashreplace")  # a name may be no UTF-8
     layers.store.put(join(layers.output, "report.html"), page)
-    end(layers, DEAD_LETTERS if content["dead_letters"] else DONE)
+    end(layers, WITH_DEAD_LETTERS if content["dead_letters"] else DONE)
     return content
 
 

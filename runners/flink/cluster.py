@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -37,8 +37,6 @@ OPENED = (  # Flink reflects on these; Java 17 refuses that by itself
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 POOL = ("runners.flink.workers",)
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-
-log = logging.getLogger(__name__)
 
 
 def settings(home: pathlib.Path, port: int, rpc: int, workers: int, slots: int, memory: str) -> dict[str, Any]:
@@ -142,7 +140,7 @@ def up(
     if "jobmanager" not in running:
         home.stop()  # TaskManagers without their JobManager
         running = {}
-        _checkfree_port(port)
+        _check_free(port)
         config.write_text(yaml.safe_dump(settings(home.path, port, free_port(6123), free_port(50000), slots, memory)))
     found = yaml.safe_load(config.read_text())
     if found["rest.port"] != port:
@@ -151,12 +149,11 @@ def up(
         workers = found[WORKERS].rpartition(":")[2]
         home.start("workers", [sys.executable, "-m", *pool, "--host", HOST, "--port", workers])
     if "jobmanager" not in running:
-        command = [*_java(java, flink, home, "JM"), JOB_MANAGER, *_memory(java, flink, home, "JM")]
-        home.start("jobmanager", command, **plugins)
-    for number in range(1, taskmanagers + 1):
-        if (name := f"taskmanager-{number}") not in running:
-            command = [*_java(java, flink, home, "TM"), TASK_MANAGER, *_memory(java, flink, home, "TM")]
-            home.start(name, [*command, "-D", f"taskmanager.resource-id={name}-{time.time_ns()}"], **plugins)
+        home.start("jobmanager", _command(java, flink, home, "JM", JOB_MANAGER), **plugins)
+    missing = {f"taskmanager-{number}" for number in range(1, taskmanagers + 1)} - set(running)
+    command = _command(java, flink, home, "TM", TASK_MANAGER) if missing else []
+    for name in sorted(missing):
+        home.start(name, [*command, "-D", f"taskmanager.resource-id={name}-{time.time_ns()}"], **plugins)
     _wait_until_ready(home, Cluster(f"{HOST}:{port}"), found[WORKERS], taskmanagers)
     return f"{HOST}:{port}"
 
@@ -167,19 +164,15 @@ def down(home: Home) -> None:
     shutil.rmtree(home.path, ignore_errors=True)
 
 
-def _java(java: str, flink: pathlib.Path, home: Home, which: str) -> list[str]:
-    """The start of a command line: Java, its flags for this kind of process, and Flink's jars."""
-    jars = [*sorted((flink / "lib").glob("*.jar"))]
-    flags, _ = _resources(java, flink, home, which)
+def _command(java: str, flink: pathlib.Path, home: Home, which: str, main: str) -> list[str]:
+    """The command line of a JobManager ("JM") or a TaskManager ("TM")."""
+    flags, shares = _resources(java, flink, home, which)
+    opened = yaml.safe_load((home.path / "config.yaml").read_text())["env.java.opts.all"].split()
     logs = home.path / "log4j.properties"
     logs.write_text(LOG4J)
-    classes = ["-cp", ":".join(map(str, jars))]
-    return [java, *flags, *yaml.safe_load((home.path / "config.yaml").read_text())["env.java.opts.all"].split(),
-            f"-Dlog4j.configurationFile={logs}", *classes]  # fmt: skip
-
-
-def _memory(java: str, flink: pathlib.Path, home: Home, which: str) -> list[str]:
-    return ["--configDir", str(home.path), *_resources(java, flink, home, which)[1]]
+    classes = ":".join(map(str, sorted((flink / "lib").glob("*.jar"))))
+    logging_flag = f"-Dlog4j.configurationFile={logs}"
+    return [java, *flags, *opened, logging_flag, "-cp", classes, main, "--configDir", str(home.path), *shares]
 
 
 def _resources(java: str, flink: pathlib.Path, home: Home, which: str) -> tuple[list[str], list[str]]:
@@ -215,17 +208,13 @@ def _wait_until_ready(home: Home, cluster: Cluster, workers: str, taskmanagers: 
             if name not in home.processes():
                 raise FlinkError(f"{name} ended while it started:\n{home.last_words(name)}")
         with contextlib.suppress(FlinkError):
-            if len(list(_managers(cluster))) >= taskmanagers and listens(workers):
+            if len(cluster.ask("taskmanagers")["taskmanagers"]) >= taskmanagers and listens(workers):
                 return
         time.sleep(0.5)
     raise FlinkError(f"not ready after {READY_S:.0f} s: see the logs in {home.path}")
 
 
-def _managers(cluster: Cluster) -> Iterator[Any]:
-    yield from cluster.ask("taskmanagers")["taskmanagers"]
-
-
-def _checkfree_port(port: int) -> None:
+def _check_free(port: int) -> None:
     if listens(f"{HOST}:{port}"):
         raise FlinkError(f"port {port} is taken: free it, or give another one with --port")
 

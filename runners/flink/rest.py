@@ -14,9 +14,8 @@ import requests
 from runners.flink.parts import FlinkError
 
 ASK_S = 10.0
-WORKERS = (
-    "beam-pipeline.workers"  # in the cluster's configuration: HOST:PORT of the worker pool beside each TaskManager
-)
+WORKERS = "beam-pipeline.workers"  # in the cluster's configuration: where the pool beside each TaskManager listens
+WORKERS_AT = "localhost:50000"  # where the configuration does not say
 ENDED = {"FINISHED", "FAILED", "CANCELED"}
 
 
@@ -26,7 +25,7 @@ class ClusterFacts(NamedTuple):
     version: str  # such as "1.19.3"
     slots: int
     free_slots: int
-    workers: str  # the worker pools' address, as the cluster's configuration tells it; "" where it does not
+    workers: str  # address of the pool of workers beside each TaskManager
     hosts: tuple[str, ...]  # of the TaskManagers
 
     @property
@@ -68,7 +67,7 @@ class Cluster:
             overview["flink-version"],
             overview["slots-total"],
             overview["slots-available"],
-            settings.get(WORKERS, ""),
+            settings.get(WORKERS, WORKERS_AT),
             tuple(sorted({match[1] for each in workers if (match := re.search(r"@([^:/]+)", each["path"]))})),
         )
 
