@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from beam_pipeline.options import Parser, read_config
-from runners.flink.rest import still_runs
+from runners.remote import still_runs
 from transforms.ahead import ahead
 from transforms.layers import RECORD, Inventory, Layers, incomplete
 from transforms.owner import LEASE_S, is_gone, latest

@@ -22,8 +22,8 @@ from beam_pipeline.failures import retry_command
 from beam_pipeline.job import Job
 from beam_pipeline.last_run import LastRun
 from beam_pipeline.progress import Progress
-from beam_pipeline.submit import Target, submit, wait
-from runners.flink.rest import still_runs
+from beam_pipeline.submit import Target, check_scratch, submit, wait
+from runners.remote import still_runs
 from runners.versions import installed
 from transforms.collect_media import list_inputs, named
 from transforms.layers import RECORD, json_bytes
@@ -65,7 +65,8 @@ def check(job: Job, target: Target) -> None:
         raise ValueError(
             f"no ffmpeg: install it, or `pip install imageio-ffmpeg`, which ships one ({error})"
         ) from error
-    if target.cluster is None and isinstance(job.handler, WhisperHandler):
+    check_scratch(target, job.inputs.stores)
+    if target.remote is None and isinstance(job.handler, WhisperHandler):
         log.info("model %s on %s", job.model.name, job.handler.placement(claim=False))
 
 
@@ -87,7 +88,7 @@ def dry_run(job: Job) -> int:
 def run(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -> int:
     """Run the job to its end and return the exit code. `words` are the command line, to be told to the user again."""
     try:
-        progress = Progress(0 if target.cluster else flags.metrics_port)
+        progress = Progress(0 if target.remote else flags.metrics_port, shown=target.is_here)
     except OSError as error:
         print(f"error: --metrics_port {flags.metrics_port} cannot be served: {error.strerror}", file=sys.stderr)
         return USAGE
@@ -122,10 +123,10 @@ def _run_owned(
             log.warning(DEMO_NOTICE)
         log.info("output %s", job.output)
         log.info("%s %s", target.runner, " ".join(target.flags))
-        if target.job:
-            owner.beat(job=target.job)
+        if target.remote:
+            owner.beat(job=target.remote.record)
         display = progress.address if target.is_here else ""
-        watch = Watch(display, flags.metrics_port if target.cluster else 0)  # its workers may outlive this process
+        watch = Watch(display, flags.metrics_port if target.remote else 0)  # its workers may outlive this process
         result = submit(target, dataclasses.replace(job, watch=watch))
         if not wait(target, result, flags.no_wait) and _leave(owner, target, job):
             return DONE
@@ -145,9 +146,9 @@ def _run_owned(
 
 def _leave(owner: Owner, target: Target, job: Job) -> bool:
     """Give the output over to the job in its cluster, which ends the run then; False where it has ended already."""
-    assert target.job
+    assert target.remote
     owner.beat(left=True)
-    if not still_runs(target.job):
+    if not target.remote.staged and not still_runs(target.remote.record):
         owner.beat(left=False)
         return False
     print(f"left running as {target.name}. How far it is: python -m beam_pipeline.status --output {job.output}")

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from runners.dataflow.machines import DEFAULT_GPU, GPUS
 from transforms.chunks import ChunkConfig
 from transforms.decode_audio import DecodeConfig
 from transforms.media.windows import WindowConfig
@@ -198,10 +199,17 @@ def _add_running(made: Parser) -> None:
     group = made.add_argument_group("Running")
     group.add_argument("--config", metavar="FILE.yaml", help="sets any flag; flags on the command line win")
     group.add_argument(
-        "--runner", default="DirectRunner", help="where the graph runs; FlinkRunner needs Java, see docs/flink.md"
+        "--runner",
+        default="DirectRunner",
+        help="where the graph runs: DirectRunner, FlinkRunner (docs/flink.md) or DataflowRunner (docs/dataflow.md)",
     )
     group.add_argument(
         "--no_wait", action="store_true", help="leave the job to its cluster once it runs there, and end with 0"
+    )
+    group.add_argument(
+        "--dataflow_gpu",
+        choices=[*GPUS, "none"],
+        help=f"of the workers that run the model; {DEFAULT_GPU} if not given. See docs/dataflow.md",
     )
     group.add_argument(
         "--metrics_port",
