@@ -23,13 +23,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         job = make_job(flags)
         if flags.dry_run:
-            return launch.dry_run(job.in_generation(anew=flags.overwrite))
+            return launch.dry_run(job.in_generation(anew=flags.overwrite), flags, beam_flags)
         target = find_target(flags, beam_flags, job.layers.run)
         launch.check(job, target)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return launch.USAGE
-    except (ModelError, RunnerError) as error:
+    except (ModelError, RunnerError, OSError) as error:  # a store's errors are OSErrors, and say what to do
         print(f"error: {error}", file=sys.stderr)
         return launch.FAILED
     return launch.run(job, flags, target, words)

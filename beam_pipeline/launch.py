@@ -17,12 +17,17 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
+
 from beam_pipeline.alive import alive
+from beam_pipeline.estimate import Extent, describe
 from beam_pipeline.failures import retry_command
 from beam_pipeline.job import Job
 from beam_pipeline.last_run import LastRun
 from beam_pipeline.progress import Progress
-from beam_pipeline.submit import Target, check_scratch, submit, wait
+from beam_pipeline.submit import Target, check_scratch, find_target, submit, wait
+from runners.dataflow.machines import DEFAULT_GPU, GPUS
+from runners.presets import DATAFLOW_WORKERS
 from runners.remote import still_runs
 from runners.versions import installed
 from transforms.collect_media import list_inputs, named
@@ -70,9 +75,15 @@ def check(job: Job, target: Target) -> None:
         log.info("model %s on %s", job.model.name, job.handler.placement(claim=False))
 
 
-def dry_run(job: Job) -> int:
-    """Print what a run would do with each media, one line each, and the totals."""
+def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
+    """Print what a run would do with each media, one line each, the totals, and for Dataflow what they would cost.
+
+    Raises:
+        ValueError: it would not run; found last, since the estimate is of use before everything is in place.
+        RunnerError: likewise.
+    """
     counts: dict[str, int] = {}
+    left = Extent()
     inventory = job.layers.list_now()
     for found in named(_listed(job)):
         chunk = plan(found, job.layers, inventory, job.plan)
@@ -80,8 +91,15 @@ def dry_run(job: Job) -> int:
         letter = chunk.failure or (job.layers.dead(chunk.media) if chunk.dead else None)
         todo = f"failed: {letter.code}" if letter else todo
         counts[todo] = counts.get(todo, 0) + 1
+        if todo == "transcribe":
+            left.add(chunk.media)
         print(f"{todo:12}  {chunk.media.id}  ({chunk.media.size_bytes / 1e6:.1f} MB)")
     print(", ".join(f"{number} {todo}" for todo, number in counts.items()))
+    if flags.runner.lower() == "dataflowrunner":
+        most = PipelineOptions(beam_flags).view_as(WorkerOptions).max_num_workers or DATAFLOW_WORKERS
+        gpu = GPUS.get(flags.dataflow_gpu or DEFAULT_GPU)
+        print(describe(left, job.plan.chunks, most, len(job.decode.tasks), gpu))
+    find_target(flags, beam_flags, job.layers.run)
     return DONE
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 CHECKPOINT_MS = 60_000
 STREAMED_BUNDLE = 2  # chunks; a checkpoint waits for the bundles that are open
+DATAFLOW_WORKERS = 4  # Dataflow's own limit is 1,000, and the GPU of each would be paid for
 BUNDLES_A_GPU = 2  # one decodes and saves while the other infers; more would only wait for the model
 REPEATED = ("--experiments", "--labels")  # flags that add up; of all others the user's replaces the preset's
 
@@ -87,7 +88,7 @@ def dataflow(job: Job, place: DataflowPlace) -> list[str]:
         f"--job_name={job.name}",
         *([f"--temp_location={place.scratch}"] if place.scratch else ()),
         f"--machine_type={place.machine}",  # of the workers without a GPU
-        "--max_num_workers=4",  # Dataflow's own limit is 1,000, and a GPU of each would be paid for
+        f"--max_num_workers={DATAFLOW_WORKERS}",
         "--disk_size_gb=100",  # the image with PyTorch and a model would fill Dataflow's 25
         "--experiments=no_use_multiple_sdk_containers",  # one Python process a machine, or each loads a model
         f"--number_of_worker_harness_threads={2 * BUNDLES_A_GPU}",  # a bundle may wait for its successor's first step
