@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return launch.run(job, flags, target, words)
 
 
-def console() -> None:
+def console(argv: Sequence[str] | None = None) -> None:
     """The console script."""
-    code = main()
+    code = main(argv)
     if code == 1:
         # A failed run's threads may still wait for a server or a model: nothing that they do is needed any more. What
         # it started does end: decoders, and Beam's job server for Flink.

@@ -129,14 +129,7 @@ def _run_owned(
     """Run the job on an output that is ours, and leave behind how it ended."""
     record, result = None, None
     try:
-        if owner.found_dead:
-            job.layers.store.sweep(job.output)
-        job = job.in_generation(anew=flags.overwrite)
-        record = _start_record(job, flags, target, words)
-        retry = retry_command(LastRun(record, job.layers))
-        job = dataclasses.replace(job, dataset=dataclasses.replace(job.dataset, retry=retry))
-        job.layers.forget_plans()
-        job.layers.commit_generation(finished=False)
+        job, record = begin(job, owner, flags, target, words)
         if job.model.is_demo:
             log.warning(DEMO_NOTICE)
         log.info("output %s", job.output)
@@ -160,6 +153,20 @@ def _run_owned(
                 _end_record(job, record, FAILED, result)
         return FAILED
     return code
+
+
+def begin(
+    job: Job, owner: Owner, flags: argparse.Namespace, target: Target, words: list[str]
+) -> tuple[Job, dict[str, Any]]:
+    """Make an output that is ours ready for the run; gives the job as it has to be done there, and its record."""
+    if owner.found_dead:
+        job.layers.store.sweep(job.output)
+    job = job.in_generation(anew=flags.overwrite)
+    record = _start_record(job, flags, target, words)
+    retry = retry_command(LastRun(record, job.layers))
+    job.layers.forget_plans()
+    job.layers.commit_generation(finished=False)
+    return dataclasses.replace(job, dataset=dataclasses.replace(job.dataset, retry=retry)), record
 
 
 def _leave(owner: Owner, target: Target, job: Job) -> bool:

@@ -293,7 +293,7 @@ def _with_config(made: Parser, words: list[str]) -> list[str]:
     given = {word.split("=")[0] for word in words if word.startswith("--")}
     switches = {name for made_by in (made, beam_parser()) for name in _flag_names(made_by, switches=True)}
     entries = [(f"--{name}", value) for name, value in content.items() if f"--{name}" not in given]
-    return [token for name, value in entries for token in _tokens(name, value, name in switches)] + words
+    return [token for name, value in entries for token in tokens(name, value, name in switches)] + words
 
 
 def read_config(made: Parser, path: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -310,7 +310,7 @@ def read_config(made: Parser, path: str) -> tuple[dict[str, Any], dict[str, Any]
     return content, stores
 
 
-def _tokens(name: str, value: Any, switch: bool) -> list[str]:
+def tokens(name: str, value: Any, switch: bool) -> list[str]:
     """One entry of a config file as words of a command line."""
     if value == "":
         return []
