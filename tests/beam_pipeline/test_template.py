@@ -98,7 +98,7 @@ def test_the_same_template_goes_on_where_it_was_the_next_night(bucket, dataflow_
     assert f"--input {bucket}/media" in " ".join(record["command"])
     summary = json.loads(media.read(f"{bucket}/out/summary.json"))
     assert summary["transcripts"] == 3
-    assert summary["this_run"]["media"] == 0
+    assert not summary["this_run"].get("media")
 
 
 def test_a_template_started_with_too_little_or_an_unknown_language_says_so(bucket, dataflow_service):
