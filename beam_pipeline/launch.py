@@ -48,7 +48,7 @@ PACKAGES = (
 )  # fmt: skip
 KNOWN_ERRORS = (  # their message is enough
     "ModelError", "StorageError", "LookupError", "PermissionError", "OSError", "OccupiedError",
-    "TooManyFailuresError", "RunnerError", "WorkerError",
+    "TooManyFailuresError", "RunnerError", "WorkerError", "SecretError",
 )  # fmt: skip
 
 log = logging.getLogger("beam_pipeline")
