@@ -1,7 +1,7 @@
 """The machines with a GPU that Dataflow offers: what each is called, what it has, where it is, and what it costs.
 
-Read from Google's pages and kept here, so that a wrong choice is found before anything is submitted. Nothing of it
-was verified at the service. Prices are list prices of us-central1 and change; `PRICES_OF` says when they were read.
+Kept here so that a wrong choice is found before anything is submitted. Nothing of it was verified at the service.
+Prices are list prices of us-central1, of about the month in `PRICES_OF`; they change.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class Gpu(NamedTuple):
     accelerator: str  # what Compute Engine calls it
     memory_gb: int
     usd_per_hour: float
-    speed: float  # hours of audio an hour, assumed for large-v3 with one task
+    # Hours of audio an hour, assumed for large-v3 with one task: for the A100 the long-form figure of the Open ASR
+    # Leaderboard, for the others a guess between their ratios to it in arithmetic and in memory bandwidth.
+    speed: float
     machine: Machine
     regions: str  # their names, with spaces between
 
@@ -47,12 +49,12 @@ CPU_MACHINE = Machine("n2-standard-4", 4, 16)  # plans, and writes the dataset
 # is for voice activity detection, the slowest part at 230 x a core, and for the process that feeds the model.
 DEFAULT_GPU = "l4"  # the cheapest an hour of audio
 GPUS = {
-    "t4": Gpu("nvidia-tesla-t4", 16, 0.42, 12, Machine("n1-standard-8", 8, 30), (
+    "t4": Gpu("nvidia-tesla-t4", 16, 0.42, 13, Machine("n1-standard-8", 8, 30), (
         "asia-east1 asia-east2 asia-northeast1 asia-northeast3 asia-south1 asia-southeast1 asia-southeast2 "
         "australia-southeast1 europe-central2 europe-west1 europe-west2 europe-west3 europe-west4 me-west1 "
         "northamerica-northeast1 southamerica-east1 us-central1 us-east1 us-east4 us-west1 us-west2 us-west3 "
         "us-west4")),
-    "l4": Gpu("nvidia-l4", 24, 0.67, 25, Machine("g2-standard-8", 8, 32), (
+    "l4": Gpu("nvidia-l4", 24, 0.67, 20, Machine("g2-standard-8", 8, 32), (
         "asia-east1 asia-northeast1 asia-northeast3 asia-south1 asia-southeast1 europe-west1 europe-west2 "
         "europe-west3 europe-west4 europe-west6 me-central2 northamerica-northeast2 us-central1 us-east1 us-east4 "
         "us-west1 us-west4")),
@@ -61,7 +63,7 @@ GPUS = {
         "us-west3 us-west4")),
     "a100-80gb": Gpu("nvidia-a100-80gb", 80, 4.71, 75, Machine("a2-ultragpu-1g", 12, 170), (
         "asia-southeast1 europe-west4 us-central1 us-east4 us-east5")),
-    "h100": Gpu("nvidia-h100-80gb", 80, 11.77, 130, Machine("a3-highgpu-1g", 26, 234), (
+    "h100": Gpu("nvidia-h100-80gb", 80, 11.77, 150, Machine("a3-highgpu-1g", 26, 234), (
         "asia-northeast1 asia-south1 asia-southeast1 europe-west1 europe-west2 europe-west4 us-central1 us-east4 "
         "us-east5 us-west1 us-west4")),
 }  # fmt: skip

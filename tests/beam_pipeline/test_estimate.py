@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 
 import pytest
 
 from beam_pipeline.estimate import SAMPLES as LOOKED_INTO
 from beam_pipeline.estimate import START_H, Extent, describe, estimate
-from runners.dataflow.machines import CPU_MACHINE, DEFAULT_GPU, GPUS
-from tests.conftest import SAMPLES, TRUTH, media_of
+from runners.dataflow.machines import CPU_MACHINE, DEFAULT_GPU, GPUS, PRICES_OF
+from tests.conftest import ROOT, SAMPLES, TRUTH, media_of
 from transforms.chunks import ChunkConfig
+from transforms.models import devices
+from transforms.models.catalog import DEMO_FOLDER
 
 L4 = GPUS["l4"]
 L4_USD = 8 * 0.056 + 32 * 0.003557 + 100 * 0.000054 + 0.67  # an hour
@@ -47,7 +50,7 @@ def seconds(name):
 def test_workers_share_the_hours_and_each_has_to_start():
     took = estimate(1000, parts=2000, most_workers=4, tasks=1, gpu=L4)
     assert took.workers == 4
-    assert took.hours == pytest.approx(START_H + 1000 / 25 / 4)
+    assert took.hours == pytest.approx(START_H + 1000 / 20 / 4)
     assert took.worker_hours == pytest.approx(4 * took.hours)
     assert took.usd == pytest.approx(took.worker_hours * L4_USD)
 
@@ -67,6 +70,20 @@ def test_the_default_gpu_is_the_cheapest_by_what_is_assumed():
     assert estimate(10_000, 20_000, 1, 1, None).usd > max(usd.values())
 
 
+def test_the_table_of_the_docs_is_of_these_machines(monkeypatch, tmp_path):
+    large = {"d_model": 1280, "encoder_layers": 32, "decoder_layers": 32, "num_mel_bins": 128, "vocab_size": 51866}
+    (tmp_path / "config.json").write_text(json.dumps(json.loads((DEMO_FOLDER / "config.json").read_text()) | large))
+    page = (ROOT / "docs" / "dataflow.md").read_text()
+    for name, gpu in GPUS.items():
+        free = (gpu.memory_gb - 1) * 2**30  # the driver and CUDA take about 1 GB
+        monkeypatch.setattr(devices, "free_memory", lambda _, free=free: free)
+        batch = devices.choose_batch_size(str(tmp_path), "", "cuda:0", "bfloat16")
+        usd = gpu.usd_per_hour + gpu.machine.usd_per_hour
+        row = f"| {gpu.machine.type} | {gpu.memory_gb} GB | {batch} | {gpu.speed:g} x | {usd:.2f} | {usd * 1000 / gpu.speed:.0f} |"
+        assert f"| `{name}` {row}" in page
+    assert PRICES_OF in page
+
+
 def test_the_words_say_what_is_assumed():
     extent = Extent()
     extent.add(media_of(SAMPLES / "five minutes.opus"))
@@ -74,7 +91,7 @@ def test_the_words_say_what_is_assumed():
     assert text.startswith(
         "estimate: 0.1 h of audio (1 of 1 media were looked into)\n  1 workers of g2-standard-8 with nvidia-l4: "
     )
-    assert "assumed, not measured: 25 x real time a worker with Whisper large-v3, for each of 2 tasks" in text
+    assert "assumed, not measured: 20 x real time a worker with Whisper large-v3, for each of 2 tasks" in text
     assert "list prices of us-central1 of 20" in text
     assert CPU_MACHINE.type in describe(extent, ChunkConfig(), 4, 1, None).splitlines()[1]
 

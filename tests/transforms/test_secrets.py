@@ -82,5 +82,5 @@ def test_a_store_and_the_translator_take_kept_secrets(manager, monkeypatch):
 
 
 def test_a_secret_that_is_not_given_is_named_with_what_to_do_and_without_its_value(manager):
-    with pytest.raises(SecretError, match="A_KEY names projects/p/secrets/other/versions/latest, .* roles/secretm"):
+    with pytest.raises(SecretError, match=r"A_KEY names projects/p/secrets/other/versions/latest, .* roles/secretm"):
         secret("A_KEY", {"A_KEY": "projects/p/secrets/other"})
