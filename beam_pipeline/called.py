@@ -110,9 +110,11 @@ def _words(flag: str, value: Any, action: argparse.Action | None) -> list[str]:
         return [flag] if value else []
     if not isinstance(value, list):
         return [f"{flag}={value}"]
-    if isinstance(action, argparse._AppendAction):  # so that a value may begin with a dash
-        return [f"{flag}={each}" for each in value]
-    return [flag, *map(str, value)] if value else []
+    if isinstance(action, argparse._StoreAction):
+        if action.nargs is None:
+            raise UsageError(f"{flag} takes one value instead of {value!r}")
+        return [flag, *map(str, value)] if value else []
+    return [f"{flag}={each}" for each in value]  # it may be given several times, and a value may begin with a dash
 
 
 def _raising() -> type[Parser]:
