@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pathlib
@@ -18,6 +19,7 @@ import pytest
 
 from beam_pipeline import NoRunError, OutputInUseError, Result, RunFailedError, UsageError, transcribe
 from beam_pipeline.alive import alive
+from runners.flink.rest import Cluster
 from tests.conftest import ROOT, SAMPLES
 from tests.runs import contents, counters, letters, run, table, timeless, transcripts
 from transforms.layers import Layers
@@ -293,3 +295,46 @@ def test_places_in_a_store_that_a_config_file_names_are_read_and_written(moto, t
     assert list(result.segments()) == table(f"{base}/out", "segments")
     assert letters(f"{base}/out") == {}
     assert os.path.basename(next(result.transcripts(["uri"]))["uri"]) == "a.opus"  # noqa: PTH119 - a URI
+
+
+def job_in(cluster, run_name):
+    job = Cluster(cluster.address).job_named(f"beam-pipeline-{run_name}")
+    assert job is not None
+    return job
+
+
+def test_a_job_that_is_left_to_its_cluster_gives_its_rows_when_it_has_ended(flink_cluster, media, tmp_path):
+    options = {"model": "demo", "runner": "FlinkRunner", "flink_master": flink_cluster.address}
+    result = transcribe(media, tmp_path / "out", no_wait=True, **options)
+    assert (result.finished, result.exit_code, result.summary) == (False, DONE, {})
+    with pytest.raises(NoRunError):
+        next(result.transcripts())
+    until = time.monotonic() + 300
+    while not job_in(flink_cluster, result.run).ended:
+        assert time.monotonic() < until
+        time.sleep(0.2)  # polls the cluster
+    assert sorted(row["id"] for row in result.transcripts()) == sorted(NAMES)
+    assert [row["code"] for row in result.dead_letters()] == ["not_media"]
+
+
+ON_FLINK = """
+    import sys
+    from beam_pipeline import transcribe
+    try:
+        transcribe(sys.argv[1], sys.argv[2], model="demo", runner="FlinkRunner", flink_master=sys.argv[3])
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_an_interrupt_cancels_the_job_in_the_cluster(flink_cluster, copies, tmp_path):
+    process = caller(ON_FLINK, copies, tmp_path / "out", flink_cluster.address)
+    until = time.monotonic() + 200
+    while not list((tmp_path / "out").glob("media/*.json")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)  # polls a file that another process writes
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[0] == "interrupted\n"
+    run_name = json.loads((tmp_path / "out" / "run.json").read_text())["run"]
+    assert job_in(flink_cluster, run_name).state in ("CANCELED", "CANCELLING")
