@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from beam_pipeline.errors import NoRunError
 from beam_pipeline.options import Parser, read_config
 from runners.remote import still_runs
 from transforms.ahead import ahead
@@ -19,10 +20,6 @@ from transforms.owner import LEASE_S, is_gone, latest
 from transforms.records import DeadLetter, PlannedMedia
 from transforms.storage import Stores, join
 from transforms.storage.profiles import read_profiles
-
-
-class NoRunError(Exception):
-    """Nothing was ever run with this output."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,9 +52,9 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def parser() -> Parser:
-    """The parser of all flags of ours."""
-    made = Parser(
+def parser(kind: type[Parser] = Parser) -> Parser:
+    """The parser of all flags of ours; its kind says what wrong usage comes to."""
+    made = kind(
         prog="python -m beam_pipeline",
         usage="python -m beam_pipeline --input MEDIA [MEDIA ...] --output FOLDER [flags]",
         description=DESCRIPTION,
@@ -231,12 +231,12 @@ def _port(text: str) -> int:
     return port
 
 
-def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+def parse(argv: Sequence[str] | None = None, kind: type[Parser] = Parser) -> tuple[argparse.Namespace, list[str]]:
     """Our flags, and those that are Beam's.
 
     Exits with 2 on a flag that neither knows, or a value that cannot be.
     """
-    made, words = parser(), list(sys.argv[1:] if argv is None else argv)
+    made, words = parser(kind), list(sys.argv[1:] if argv is None else argv)
     flags, rest = made.parse_known_args(_with_config(made, words))
     refuse_unknown(made, rest)
     return flags, rest
@@ -245,6 +245,7 @@ def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[s
 def refuse_unknown(made: Parser, rest: Sequence[str]) -> None:
     """Exit with 2 on anything that Beam would silently drop, and on flags of Beam's that take a secret."""
     beam = beam_parser()
+    beam.error = made.error  # type: ignore[method-assign]  # one line, as for flags of ours
     for word in rest:
         if re.match(r"--\w*(secret|token|password|access_key|connection_string)", word):
             made.error(

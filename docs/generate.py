@@ -1,4 +1,4 @@
-"""Make the pages of docs/ that say what the code says: options.md, schema.md and failures.md.
+"""Make what says again what the code says: options.md, schema.md and failures.md here, and beam_pipeline/typed.py.
 
 python docs/generate.py          writes them
 python docs/generate.py --check  exits with 1 when one is stale
@@ -9,10 +9,13 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
+import textwrap
+from collections.abc import Iterator
 
 import pyarrow as pa
 
 from beam_pipeline import options
+from beam_pipeline.called import NOT_FROM_PYTHON
 from transforms.dataset_schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TRANSCRIPTS
 from transforms.dead_letters import CODES, PROBLEMS, RETRYABLE
 
@@ -64,7 +67,70 @@ def failures_page() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"options.md": options_page, "schema.md": schema_page, "failures.md": failures_page}
+def typed_module() -> str:
+    """The types of the options and rows that callers from Python meet."""
+    lines = [
+        "# made by docs/generate.py",
+        '"""What editors and type checkers know of the options of `transcribe`, and of the rows of its result."""\n',
+        "from __future__ import annotations\n",
+        "import os",
+        "from collections.abc import Iterable",
+        "from typing import Literal, TypedDict\n\n",
+        "class Options(TypedDict, total=False):",
+        '    """Every option beside input and output."""\n',
+    ]
+    for action in options.parser()._actions:
+        name = action.option_strings[0].removeprefix("--")
+        if name not in ("-h", "input", "output", *NOT_FROM_PYTHON):
+            lines += _typed(name, _option_type(action), action.help or "")
+    segment, translated = (TRANSCRIPTS.field(name).type.value_type for name in ("segments", "translated_segments"))
+    problem = TRANSCRIPTS.field("problems").type.value_type
+    named = {segment: "TranscriptSegment", translated: "TranslatedSegment", problem: "TranscriptProblem"}
+    lines += _row_class("TranscriptSegment", "A timed piece of a transcript.", segment, named)
+    lines += _row_class("TranslatedSegment", "A timed piece of a translation.", translated, named)
+    lines += _row_class("TranscriptProblem", "What went wrong inside a media.", problem, named)
+    lines += _row_class("TranscriptRow", "A row of transcripts.", TRANSCRIPTS, named)
+    lines += _row_class("SegmentRow", "A row of segments.", SEGMENTS, named)
+    lines += _row_class("DeadLetterRow", "A row of dead_letters.", DEAD_LETTERS, named)
+    return "\n".join([*lines, ""])
+
+
+PAGES = {
+    "options.md": options_page,
+    "schema.md": schema_page,
+    "failures.md": failures_page,
+    "../beam_pipeline/typed.py": typed_module,
+}
+TYPES = {"string": "str", "double": "float", "bool": "bool", "int16": "int", "int32": "int"}
+
+
+def _row_class(name: str, says: str, fields: pa.Schema | pa.StructType, named: dict[pa.DataType, str]) -> list[str]:
+    lines = ["", "", f"class {name}(TypedDict):", f'    """{says}"""', ""]
+    for field in fields:
+        inner = field.type.value_type if pa.types.is_list(field.type) else None
+        kind = named.get(inner) or TYPES[str(inner or field.type)]
+        kind = f"list[{kind}]" if inner else kind
+        kind = f"{kind} | None" if field.nullable else kind
+        lines += _typed(field.name, kind, field.metadata[b"description"].decode())
+    return lines
+
+
+def _option_type(action: argparse.Action) -> str:
+    """The type of an option, as Python writes it."""
+    if action.nargs == 0:
+        return "bool"
+    if action.choices:
+        kind = f"Literal[{', '.join(repr(each) for each in action.choices)}]".replace("'", '"')
+    else:
+        path = "str | os.PathLike[str]" if action.dest in ("config", "model") else "str"
+        kind = {int: "int", float: "float", options._port: "int"}.get(action.type, path)
+    return f"Iterable[{kind}]" if action.nargs == "+" else kind
+
+
+def _typed(name: str, kind: str, says: str) -> Iterator[str]:
+    """A line of a class, with what it is above it."""
+    yield from (f"    # {line}" for line in textwrap.wrap(says, 110))
+    yield f"    {name}: {kind}"
 
 
 def _rows(field: pa.Field, parent: str) -> list[str]:
