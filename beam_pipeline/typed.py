@@ -72,10 +72,12 @@ class Options(TypedDict, total=False):
     num_shards: int
     # sets any flag; flags on the command line win
     config: str | os.PathLike[str]
-    # where the graph runs; FlinkRunner needs Java, see docs/flink.md
+    # where the graph runs: DirectRunner, FlinkRunner (docs/flink.md) or DataflowRunner (docs/dataflow.md)
     runner: str
     # leave the job to its cluster once it runs there, and end with 0
     no_wait: bool
+    # of the workers that run the model; l4 if not given. See docs/dataflow.md
+    dataflow_gpu: Literal["t4", "l4", "a100", "a100-80gb", "h100", "none"]
     # serve the run's figures to Prometheus at this port; on a cluster each worker process serves its own, at this
     # port or the first free one of the nine behind it; 0 serves none: see docs/monitoring.md
     metrics_port: int

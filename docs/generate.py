@@ -1,4 +1,5 @@
-"""Make what says again what the code says: options.md, schema.md and failures.md here, and beam_pipeline/typed.py.
+"""Make what says again what the code says: options.md, schema.md and failures.md here, beam_pipeline/typed.py, and
+runners/dataflow/metadata.json.
 
 python docs/generate.py          writes them
 python docs/generate.py --check  exits with 1 when one is stale
@@ -7,10 +8,13 @@ python docs/generate.py --check  exits with 1 when one is stale
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import pathlib
 import sys
 import textwrap
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 
@@ -95,11 +99,41 @@ def typed_module() -> str:
     return "\n".join([*lines, ""])
 
 
+def flex_metadata() -> str:
+    """What a flex template of Dataflow can be given: the flags, but for those that only a terminal has a use for."""
+    actions = [action for group in options.parser()._action_groups[2:] for action in group._group_actions]
+    parameters = [_parameter(action) for action in actions if action.dest not in NOT_OF_A_TEMPLATE]
+    image = {"name": "sdk_container_image", "label": "sdk_container_image", "paramType": "TEXT", "isOptional": False}
+    parameters.append({**image, "helpText": "image of the workers, with this package: see docs/containers.md"})
+    says = {"name": "beam_pipeline", "description": options.DESCRIPTION, "streaming": False}
+    return json.dumps({**says, "parameters": parameters}, indent=1) + "\n"
+
+
+def _parameter(action: argparse.Action) -> dict[str, Any]:
+    several = "; several with spaces between them" if action.nargs == "+" else ""
+    made = {
+        "name": action.dest,
+        "label": action.dest,
+        "helpText": (action.help or "").replace("%%", "%") + several,
+        "paramType": "BOOLEAN" if action.nargs == 0 else "TEXT",
+        "isOptional": not action.required,
+    }
+    if action.choices and action.nargs is None:
+        choices = [{"value": str(choice), "label": str(choice)} for choice in action.choices]
+        made |= {"paramType": "ENUM", "enumOptions": choices}
+    if action.default not in (None, "", False, [], math.inf) and not action.required:
+        default = action.default if isinstance(action.default, list) else [action.default]
+        made["defaultValue"] = " ".join(map(str, default))
+    return made
+
+
+NOT_OF_A_TEMPLATE = ("config", "runner", "no_wait", "dry_run", "metrics_port")
 PAGES = {
     "options.md": options_page,
     "schema.md": schema_page,
     "failures.md": failures_page,
     "../beam_pipeline/typed.py": typed_module,
+    "../runners/dataflow/metadata.json": flex_metadata,
 }
 TYPES = {"string": "str", "double": "float", "bool": "bool", "int16": "int", "int32": "int"}
 

@@ -162,3 +162,27 @@ def test_a_flex_launcher_stages_the_job_and_does_not_wait(bucket, dataflow_servi
     files = [f"{name}.{kind}" for name in ("market", "office", "village") for kind in ("json", "txt")]
     assert names(f"{bucket}/out", "media") == set(files)
     assert json.loads(Stores().serving(bucket).read(f"{bucket}/out/run.json"))["exit_code"] == 0
+
+
+def test_a_flex_template_offers_every_flag_that_a_job_there_can_use_and_each_reaches_the_command():
+    metadata = json.loads((ROOT / "runners" / "dataflow" / "metadata.json").read_text())
+    parameters = {each["name"]: each for each in metadata["parameters"]}
+    flags = {action.dest: action for action in options.parser()._actions if action.option_strings[0] != "-h"}
+    assert flags.keys() - parameters.keys() == {"config", "runner", "no_wait", "dry_run", "metrics_port"}
+    assert parameters.keys() - flags.keys() == {"sdk_container_image"}
+    assert {name for name, each in parameters.items() if not each["isOptional"]} == {
+        "input",
+        "output",
+        "sdk_container_image",
+    }
+    places = ["--input=gs://a-bucket/in", "--output=gs://a-bucket/out"]
+    defaults = [f"--{name}={each['defaultValue']}" for name, each in parameters.items() if "defaultValue" in each]
+    given, _ = options.parse(template.as_words([*places, *defaults]))
+    plain, _ = options.parse(places)
+    assert vars(given) == vars(plain)
+    for name, each in parameters.items():
+        for choice in each.get("enumOptions", []):
+            assert (
+                str(getattr(options.parse(template.as_words([*places, f"--{name}={choice['value']}"]))[0], name))
+                == choice["value"]
+            )
