@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -246,16 +247,21 @@ INTERRUPTED = """
 """
 
 
+def is_decoder(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return "ffmpeg" in process.name()
+    return False
+
+
 def stopped(copies, out, number):
     """What a caller said that was stopped behind the first transcript, when every process of it has ended."""
     process = caller(INTERRUPTED, copies, out)
-    until = time.monotonic() + 120
-    while not list(out.glob("media/*.json")):
+    until, children = time.monotonic() + 120, []
+    while not (list(out.glob("media/*.json")) and any(map(is_decoder, children))):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
-        time.sleep(0.05)  # polls a file that another process writes
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert "ffmpeg" in {child.name() for child in children}
+        time.sleep(0.02)  # polls what another process writes and starts
+        children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     said = process.communicate(timeout=60)[0]
     _, still = psutil.wait_procs(children, timeout=30)
