@@ -8,6 +8,7 @@ All that is printed meanwhile goes to stderr.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -42,9 +43,14 @@ class Channel(logging.Handler):
         self.send("log", {**fields, "msg": record.getMessage(), "created": record.created, "exc_text": trace})
 
     def send(self, kind: str, content: object) -> None:
-        with self.lock or threading.RLock():
-            self._out.write(json.dumps([kind, content]) + "\n")
-            self._out.flush()
+        """Pass one thing on, from any thread. Where nobody listens any more, the run is about to be ended."""
+        self.acquire()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self._out.write(json.dumps([kind, content]) + "\n")
+                self._out.flush()
+        finally:
+            self.release()
 
 
 def main() -> int:

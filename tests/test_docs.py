@@ -63,7 +63,7 @@ def run(command, folder):
 
 @pytest.mark.parametrize("page", RUN_PAGES)
 def test_the_python_of_a_page_prints_what_the_page_shows(page, checkout):
-    """Its blocks are one session, from top to bottom; what a block prints is in the one of text behind it."""
+    """Its blocks are one program, from top to bottom; what a block prints is in the one of text behind it."""
     found = [*blocks(page), ("", "", "")]
     python = [at for at, (mark, language, _) in enumerate(found) if (mark, language) == ("run", "python")]
     assert python
