@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shlex
+import threading
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -40,6 +41,7 @@ PARTS = ("inputs", "layers", "decode", "handler", "provenance", "translate", "da
 Part = TypeVar("Part")
 
 _built_here: dict[tuple[str, str], Any] = {}
+_starting = threading.Lock()
 
 
 def late_job(job: Job, flags: dict[str, Any], beam_flags: Sequence[str]) -> Job:
@@ -63,7 +65,8 @@ def part(name: str, built: str) -> Any:
     if (name, built) in _built_here:
         return _built_here[name, built]
     started: dict[str, str] = RuntimeValueProvider.runtime_options or {}
-    return getattr(_started(built, tuple((each, started[each]) for each in LATE if started.get(each))), name)
+    with _starting:  # of the threads of a worker one claims the output
+        return getattr(_started(built, tuple((each, started[each]) for each in LATE if started.get(each))), name)
 
 
 @functools.cache

@@ -13,10 +13,12 @@ import sys
 import pytest
 
 from beam_pipeline import options
+from beam_pipeline.template import PLACES
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 RUN_PAGES = ["README.md", "docs/python.md"]  # every block of theirs that is not marked otherwise is run
+PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
 BEHIND = "--- behind a block ---"
 SAMPLE_RUN = "python -m beam_pipeline --input examples/media --output out --model demo --translate_to en\n"
 
@@ -82,14 +84,24 @@ def test_the_shell_of_the_readme_works(checkout):
     assert (checkout / "frame.png").stat().st_size > 1000
 
 
-def test_the_flags_of_commands_that_need_more_than_this_machine_exist():
-    shell = [text for mark, language, text in blocks("README.md") if language == "sh" and mark.startswith("needs")]
-    commands = [
-        line for text in shell for line in text.replace("\\\n", " ").splitlines() if "-m beam_pipeline" in line
-    ]
-    assert commands
-    for command in commands:
-        options.parse(shlex.split(command)[3:])
+def commands(page, module):
+    """The words behind `python -m MODULE` in each command of a page."""
+    shell = [text.replace("\\\n", " ") for _, language, text in blocks(page) if language == "sh"]
+    lines = [line for text in shell for line in text.splitlines() if f"-m {module} " in line]
+    return [shlex.split(line.partition("#")[0].partition(f"-m {module} ")[2]) for line in lines]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_flags_of_commands_that_need_more_than_this_machine_exist(page):
+    for words in commands(page, "beam_pipeline"):
+        options.parse(words)
+    for words in commands(page, "beam_pipeline.template"):
+        options.parse([*PLACES, *words])
+
+
+def test_commands_are_found_on_the_pages_of_the_runners():
+    assert all(commands(f"docs/{page}.md", "beam_pipeline") for page in ("direct", "flink", "dataflow"))
+    assert commands("docs/dataflow.md", "beam_pipeline.template")
 
 
 def test_the_generated_pages_are_fresh():
@@ -105,7 +117,7 @@ def test_the_table_of_scaling_is_what_its_script_works_out():
     assert f"```text\n{done.stdout}```" in (ROOT / "docs" / "scaling.md").read_text()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "docs/python.md", "docs/scaling.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files_that_are_there(page):
     text = (ROOT / page).read_text()
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
