@@ -88,7 +88,7 @@ def commands(page, module):
     """The words behind `python -m MODULE` in each command of a page."""
     shell = [text.replace("\\\n", " ") for _, language, text in blocks(page) if language == "sh"]
     lines = [line for text in shell for line in text.splitlines() if f"-m {module} " in line]
-    return [shlex.split(line.partition("#")[0].partition(f"-m {module} ")[2]) for line in lines]
+    return [shlex.split(line.partition("#")[0].partition(f"-m {module} ")[2].rstrip(" &")) for line in lines]
 
 
 @pytest.mark.parametrize("page", PAGES)
