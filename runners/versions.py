@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 PACKAGES = ("apache-beam", "beam-pipeline")
 
@@ -24,6 +24,15 @@ def installed(names: Iterable[str]) -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Names and versions. What is pickled by one is unpickled by the other, so these must be equal."""
     return {"python": ".".join(map(str, sys.version_info[:2])), **installed(PACKAGES)}
+
+
+def image_tag(has: Mapping[str, str], variant: str = "") -> str:
+    """The name of the container image with these versions, as `versions()` gives them: docs/containers.md.
+
+    `variant` is "" for the CPU's worker, "gpu", "submit" or "launcher".
+    """
+    tag = f"beam-pipeline:{has['beam-pipeline']}-beam{has['apache-beam']}-py{has['python']}"
+    return f"{tag}-{variant}" if variant else tag
 
 
 def unlike(theirs: dict[str, str]) -> str:
