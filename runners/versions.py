@@ -8,11 +8,11 @@ import importlib.util
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 PACKAGES = ("apache-beam", "beam-pipeline")
 # As docs/containers.md builds them.
-TAG = re.compile(r":(?P<package>[\w.]+)-beam(?P<beam>[\w.]+)-py(?P<python>[\d.]+)(-gpu)?$")
+TAG = re.compile(r":(?P<package>[\w.]+)-beam(?P<beam>[\w.]+)-py(?P<python>[\d.]+)(-(?P<variant>\w+))?$")
 
 
 def installed(names: Iterable[str]) -> dict[str, str]:
@@ -27,6 +27,15 @@ def installed(names: Iterable[str]) -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Names and versions. What is pickled by one is unpickled by the other, so these must be equal."""
     return {"python": ".".join(map(str, sys.version_info[:2])), **installed(PACKAGES)}
+
+
+def image_tag(has: Mapping[str, str], variant: str = "") -> str:
+    """The name of the container image with these versions, as `versions()` gives them: docs/containers.md.
+
+    `variant` is "" for the CPU's worker, "gpu", "submit" or "launcher".
+    """
+    tag = f"beam-pipeline:{has['beam-pipeline']}-beam{has['apache-beam']}-py{has['python']}"
+    return f"{tag}-{variant}" if variant else tag
 
 
 def unlike(theirs: dict[str, str]) -> str:
@@ -53,6 +62,8 @@ def unlike_image(image: str) -> str:
     told = TAG.search(image)
     if not told:
         return ""
+    if told["variant"] not in (None, "gpu"):
+        return "no worker in it"
     here = versions()
     theirs = {"beam-pipeline": told["package"], "apache-beam": told["beam"], "python": told["python"]}
     differ = {name: version for name, version in theirs.items() if version != here.get(name)}

@@ -36,9 +36,7 @@ pytest.importorskip(
 )
 
 PLACES = ["--input=gs://a-bucket/media", "--output=gs://a-bucket/out"]
-IMAGE = "us-docker.pkg.dev/a-project/repo/beam-pipeline:{beam-pipeline}-beam{apache-beam}-py{python}-gpu".format_map(
-    versions.versions()
-)
+IMAGE = f"us-docker.pkg.dev/a-project/repo/{versions.image_tag(versions.versions(), 'gpu')}"
 NEEDED = ["--runner=DataflowRunner", "--project=a-project", "--region=us-central1", f"--sdk_container_image={IMAGE}"]
 MODEL_STAGE = re.compile("^(DecodeAudio|TranscribeSpeech|TranslateText|SaveMedia)/")
 
@@ -195,6 +193,7 @@ def test_each_gpu_names_its_machine(gpu):
         (["--sdk_container_image="], "--sdk_container_image is missing"),
         (["--sdk_container_image=apache/beam_python3.11_sdk:2.77.0"], "without this package"),
         (["--sdk_container_image=x/y:0.0.1-beam2.70.0-py3.9"], "apache-beam 2.70.0 instead of "),
+        ([f"--sdk_container_image={IMAGE.removesuffix('-gpu')}-launcher"], "has no worker in it"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_found_before_anything_is_sent(words, said):

@@ -74,8 +74,10 @@ def prometheus(folder, **targets: list[str]):
     """The shipped configuration at work, with these targets for its jobs."""
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    (folder / "targets").mkdir()
     for job in config["scrape_configs"]:
-        job["static_configs"] = [{"targets": targets.get(job["job_name"], [])}]
+        asked = [{"targets": targets.get(job["job_name"], [])}]
+        (folder / "targets" / f"{job['job_name']}.yml").write_text(yaml.safe_dump(asked))
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     for name in config["rule_files"]:
         shutil.copy(MONITORING / name, folder / name)
