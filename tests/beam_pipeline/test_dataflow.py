@@ -224,9 +224,10 @@ def test_without_googles_packages_it_says_what_to_install(monkeypatch):
 
 
 @pytest.fixture
-def bucket(gcs_server, monkeypatch):
+def bucket(gcs_server, google_key, monkeypatch):
     """A bucket with two media, on the emulator."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", google_key)
     base = f"gs://{new_bucket(gcs_server)}"
     for name in ("market.mp4", "village.opus"):
         Stores().serving(base).put_file(f"{base}/media/{name}", SAMPLES / name)

@@ -26,9 +26,10 @@ MEDIA = ("market.mp4", "village.opus", "office.mp3")
 
 
 @pytest.fixture
-def bucket(gcs_server, monkeypatch):
+def bucket(gcs_server, google_key, monkeypatch):
     """A bucket with three media, on the emulator."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", google_key)
     base = f"gs://{new_bucket(gcs_server)}"
     for name in MEDIA:
         Stores().serving(base).put_file(f"{base}/media/{name}", SAMPLES / name)
