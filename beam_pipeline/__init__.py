@@ -1,1 +1,20 @@
-"""Media in, transcripts, translations, subtitles and a Parquet dataset out."""
+"""Media in, transcripts, translations, subtitles and a Parquet dataset out.
+
+    from beam_pipeline import transcribe
+
+Importing this imports neither Beam nor a model: every command and every worker does it.
+"""
+
+from beam_pipeline.api import transcribe
+from beam_pipeline.errors import NoRunError, OutputInUseError, RunFailedError, TranscribeError, UsageError
+from beam_pipeline.result import Result
+
+__all__ = [
+    "NoRunError",
+    "OutputInUseError",
+    "Result",
+    "RunFailedError",
+    "TranscribeError",
+    "UsageError",
+    "transcribe",
+]

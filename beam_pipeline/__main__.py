@@ -7,37 +7,42 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+
+from beam_pipeline.errors import RunFailedError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    _log_to_stderr("INFO")  # before Beam is imported, which warns of what it does without
+    log_at("INFO")  # before Beam is imported, which warns of what it does without
     from beam_pipeline import launch, options
     from beam_pipeline.job import make_job
-    from beam_pipeline.submit import RunnerError, find_target
-    from transforms.models.catalog import ModelError
 
     words = sys.argv[1:] if argv is None else list(argv)
     flags, beam_flags = options.parse(words)
-    _log_to_stderr(flags.log_level)
+    log_at(flags.log_level)
     try:
         job = make_job(flags)
         if flags.dry_run:
-            return launch.dry_run(job.in_generation(anew=flags.overwrite))
-        target = find_target(flags, beam_flags, job.layers.run)
-        launch.check(job, target)
+            return launch.dry_run(job.in_generation(anew=flags.overwrite), flags, beam_flags)
+        return launch.launch(job, flags, beam_flags, words).code
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return launch.USAGE
-    except (ModelError, RunnerError) as error:
+    except launch.REFUSED as error:
         print(f"error: {error}", file=sys.stderr)
-        return launch.FAILED
-    return launch.run(job, flags, target, words)
+    except RunFailedError as error:
+        logging.getLogger("beam_pipeline").error("the run failed: %s", error)
+    return launch.FAILED
 
 
-def console() -> None:
+def console(argv: Sequence[str] | None = None) -> None:
     """The console script."""
-    code = main()
+    leave(main(argv))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process."""
     if code == 1:
         # A failed run's threads may still wait for a server or a model: nothing that they do is needed any more. What
         # it started does end: decoders, and Beam's job server for Flink.
@@ -47,8 +52,14 @@ def console() -> None:
     sys.exit(code)
 
 
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+def log_at(level: str, *handlers: logging.Handler) -> None:
+    """Log what we say from this level on, to stderr if there is no handler, and little of what others say."""
+    logging.basicConfig(
+        level=logging.ERROR,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        handlers=handlers or [logging.StreamHandler()],
+    )
     for name in ("beam_pipeline", "transforms", "runners"):
         logging.getLogger(name).setLevel(level)
     # A failing step's stack reaches the user as one message; Beam would log it once a layer.

@@ -8,24 +8,22 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from beam_pipeline.last_run import NoRunError
-from transforms.layers import Layers
+from beam_pipeline.errors import NoRunError
 from transforms.storage import Entry, Store, join
 
 BATCH_ROWS = 500
 
 
-def rows(layers: Layers, table: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a table, shard by shard. Held are these columns of one row group.
+def rows(store: Store, output: str, table: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a table of the output, shard by shard. Held are these columns of one row group.
 
     Raises:
         NoRunError: there is no such table.
         OSError: it cannot be read, or a run replaces it meanwhile.
     """
-    store = layers.store
-    shards = [entry for entry in store.list(join(layers.output, table)) if entry.uri.endswith(".parquet")]
+    shards = [entry for entry in store.list(join(output, table)) if entry.uri.endswith(".parquet")]
     if not shards:
-        raise NoRunError(f"there is no dataset in {layers.output}: no run on it has come to its end")
+        raise NoRunError(f"there is no dataset in {output}: no run on it has come to its end")
     for entry in shards:
         with pq.ParquetFile(ObjectFile(store, entry)) as shard:
             for batch in shard.iter_batches(BATCH_ROWS, columns=list(columns)):

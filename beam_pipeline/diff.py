@@ -8,6 +8,7 @@ one media of both runs.
 from __future__ import annotations
 
 import argparse
+import functools
 import heapq
 import json
 import sqlite3
@@ -116,9 +117,10 @@ def differing(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[Any]]:
 
 def _media(run: LastRun) -> Iterator[tuple[str | None, ...]]:
     """Each media of a run: media_id, id, state, language, text (None where it failed)."""
-    for row in rows(run.layers, "transcripts", ["media_id", "id", "status", "language", "transcription"]):
+    read_rows = functools.partial(rows, run.layers.store, run.layers.output)
+    for row in read_rows("transcripts", ["media_id", "id", "status", "language", "transcription"]):
         yield row["media_id"], row["id"], row["status"], row["language"] or "none", row["transcription"]
-    for row in rows(run.layers, "dead_letters", ["media_id", "id", "code"]):
+    for row in read_rows("dead_letters", ["media_id", "id", "code"]):
         yield row["media_id"], row["id"], f"failed: {row['code']}", None, None
 
 

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from beam_pipeline.errors import NoRunError
 from beam_pipeline.options import Parser, read_config
-from runners.flink.rest import still_runs
+from runners.remote import still_runs
 from transforms.ahead import ahead
 from transforms.layers import RECORD, Inventory, Layers, incomplete
 from transforms.owner import LEASE_S, is_gone, latest
@@ -20,10 +21,6 @@ from transforms.records import DeadLetter, PlannedMedia
 from transforms.storage import Stores, join
 from transforms.storage.profiles import read_profiles
 from transforms.write_dataset import DONE, WITH_DEAD_LETTERS
-
-
-class NoRunError(Exception):
-    """Nothing was ever run with this output."""
 
 
 @dataclasses.dataclass(frozen=True)

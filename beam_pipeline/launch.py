@@ -1,4 +1,4 @@
-"""Running a job from the command line: what is checked first, what is shown, and how it ends."""
+"""Running a job: what is checked first, what is told, and how it ends."""
 
 from __future__ import annotations
 
@@ -13,23 +13,28 @@ import os
 import platform
 import re
 import signal
-import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
+
+from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
 
 from beam_pipeline.alive import alive
+from beam_pipeline.errors import RunFailedError
+from beam_pipeline.estimate import Extent, describe
 from beam_pipeline.failures import retry_command
 from beam_pipeline.job import Job
 from beam_pipeline.last_run import LastRun
 from beam_pipeline.progress import Progress
-from beam_pipeline.submit import Target, submit, wait
-from runners.flink.rest import still_runs
+from beam_pipeline.submit import RunnerError, Target, check_scratch, find_target, submit, wait
+from runners.dataflow.machines import DEFAULT_GPU, GPUS
+from runners.presets import DATAFLOW_WORKERS
+from runners.remote import still_runs
 from runners.versions import installed
 from transforms.collect_media import list_inputs, named
 from transforms.layers import RECORD, json_bytes
 from transforms.media import ffmpeg
 from transforms.metrics import STEPS, Watch
-from transforms.models.catalog import DEMO_NOTICE
+from transforms.models.catalog import DEMO_NOTICE, ModelError
 from transforms.models.whisper import WhisperHandler
 from transforms.owner import OccupiedError, Owner, check_owner, claim, now
 from transforms.plan_work import plan
@@ -43,10 +48,34 @@ PACKAGES = (
 )  # fmt: skip
 KNOWN_ERRORS = (  # their message is enough
     "ModelError", "StorageError", "LookupError", "PermissionError", "OSError", "OccupiedError",
-    "TooManyFailuresError", "RunnerError", "WorkerError",
+    "TooManyFailuresError", "RunnerError", "WorkerError", "SecretError",
 )  # fmt: skip
 
+REFUSED = (ModelError, RunnerError, OccupiedError, OSError)  # the run cannot begin now; stores raise OSErrors
+
 log = logging.getLogger("beam_pipeline")
+
+
+class Ended(NamedTuple):
+    """How a run came to its end."""
+
+    code: int  # DONE or WITH_DEAD_LETTERS
+    run: str
+    output: str  # its one spelling
+    summary: dict[str, Any]  # summary.json; nothing where the job was left to its cluster
+
+
+def launch(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> Ended:
+    """Find where the job is to run, check that it can, and run it to its end.
+
+    Raises:
+        ValueError: the flags cannot be meant.
+        REFUSED: it cannot run there now.
+        RunFailedError: it failed.
+    """
+    target = find_target(flags, beam_flags, job.layers.run)
+    check(job, target)
+    return run(job, flags, target, words)
 
 
 def check(job: Job, target: Target) -> None:
@@ -65,13 +94,20 @@ def check(job: Job, target: Target) -> None:
         raise ValueError(
             f"no ffmpeg: install it, or `pip install imageio-ffmpeg`, which ships one ({error})"
         ) from error
-    if target.cluster is None and isinstance(job.handler, WhisperHandler):
+    check_scratch(target, job.inputs.stores)
+    if target.remote is None and isinstance(job.handler, WhisperHandler):
         log.info("model %s on %s", job.model.name, job.handler.placement(claim=False))
 
 
-def dry_run(job: Job) -> int:
-    """Print what a run would do with each media, one line each, and the totals."""
+def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
+    """Print what a run would do with each media, one line each, the totals, and for Dataflow what they would cost.
+
+    Raises:
+        ValueError: it would not run; found last, since the estimate is of use before everything is in place.
+        RunnerError: likewise.
+    """
     counts: dict[str, int] = {}
+    left = Extent()
     inventory = job.layers.list_now()
     for found in named(_listed(job)):
         chunk = plan(found, job.layers, inventory, job.plan)
@@ -79,26 +115,34 @@ def dry_run(job: Job) -> int:
         letter = chunk.failure or (job.layers.dead(chunk.media) if chunk.dead else None)
         todo = f"failed: {letter.code}" if letter else todo
         counts[todo] = counts.get(todo, 0) + 1
+        if todo == "transcribe":
+            left.add(chunk.media)
         print(f"{todo:12}  {chunk.media.id}  ({chunk.media.size_bytes / 1e6:.1f} MB)")
     print(", ".join(f"{number} {todo}" for todo, number in counts.items()))
+    if flags.runner.lower() == "dataflowrunner":
+        most = PipelineOptions(beam_flags).view_as(WorkerOptions).max_num_workers or DATAFLOW_WORKERS
+        gpu = GPUS.get(flags.dataflow_gpu or DEFAULT_GPU)
+        print(describe(left, job.plan.chunks, most, len(job.decode.tasks), gpu))
+    find_target(flags, beam_flags, job.layers.run)
     return DONE
 
 
-def run(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -> int:
-    """Run the job to its end and return the exit code. `words` are the command line, to be told to the user again."""
+def run(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -> Ended:
+    """Run the job to its end. `words` are the command line, to be told to the user again.
+
+    Raises:
+        ValueError: it cannot begin with these flags.
+        OccupiedError: another run writes to the output.
+        RunFailedError: it failed; the message is for the user.
+    """
     try:
-        progress = Progress(0 if target.cluster else flags.metrics_port)
+        progress = Progress(0 if target.remote else flags.metrics_port, shown=target.is_here)
     except OSError as error:
-        print(f"error: --metrics_port {flags.metrics_port} cannot be served: {error.strerror}", file=sys.stderr)
-        return USAGE
+        raise ValueError(f"--metrics_port {flags.metrics_port} cannot be served: {error.strerror}") from error
     try:
         owner = claim(job.layers, still_runs=still_runs)
     except OSError as error:
-        print(f"error: --output {job.output} cannot be written: {error}", file=sys.stderr)
-        return USAGE
-    except OccupiedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
+        raise ValueError(f"--output {job.output} cannot be written: {error}") from error
     _stop_on_signals()
     with progress, alive(owner, lambda: progress.counts):
         return _run_owned(job, flags, target, words, progress, owner)
@@ -106,48 +150,55 @@ def run(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -
 
 def _run_owned(
     job: Job, flags: argparse.Namespace, target: Target, words: list[str], progress: Progress, owner: Owner
-) -> int:
+) -> Ended:
     """Run the job on an output that is ours, and leave behind how it ended."""
     record, result = None, None
     try:
-        if owner.found_dead:
-            job.layers.store.sweep(job.output)
-        job = job.in_generation(anew=flags.overwrite)
-        record = _start_record(job, flags, target, words)
-        retry = retry_command(LastRun(record, job.layers))
-        job = dataclasses.replace(job, dataset=dataclasses.replace(job.dataset, retry=retry))
-        job.layers.forget_plans()
-        job.layers.commit_generation(finished=False)
+        job, record = begin(job, owner, flags, target, words)
         if job.model.is_demo:
             log.warning(DEMO_NOTICE)
         log.info("output %s", job.output)
         log.info("%s %s", target.runner, " ".join(target.flags))
-        if target.job:
-            owner.beat(job=target.job)
+        if target.remote:
+            owner.beat(job=target.remote.record)
         display = progress.address if target.is_here else ""
-        watch = Watch(display, flags.metrics_port if target.cluster else 0)  # its workers may outlive this process
+        watch = Watch(display, flags.metrics_port if target.remote else 0)  # its workers may outlive this process
         result = submit(target, dataclasses.replace(job, watch=watch))
         if not wait(target, result, flags.no_wait) and _leave(owner, target, job):
-            return DONE
-        code = _finish(job)
+            return Ended(DONE, job.layers.run, job.output, {})
+        summary = json.loads(job.layers.store.read(join(job.output, "summary.json")))
+        code = _finish(job, summary)
         job.layers.commit_generation(finished=True)
         _end_record(job, record, code, result)
     except Exception as error:
         log.debug("the run failed", exc_info=error)
-        log.error("the run failed: %s", cause(error))
         with contextlib.suppress(OSError, OccupiedError):
             check_owner(job.layers)
             if record is not None:
                 _end_record(job, record, FAILED, result)
-        return FAILED
-    return code
+        raise RunFailedError(cause(error)) from error
+    return Ended(code, job.layers.run, job.output, summary)
+
+
+def begin(
+    job: Job, owner: Owner, flags: argparse.Namespace, target: Target, words: list[str]
+) -> tuple[Job, dict[str, Any]]:
+    """Make an output that is ours ready for the run; gives the job as it has to be done there, and its record."""
+    if owner.found_dead:
+        job.layers.store.sweep(job.output)
+    job = job.in_generation(anew=flags.overwrite)
+    record = _start_record(job, flags, target, words)
+    retry = retry_command(LastRun(record, job.layers))
+    job.layers.forget_plans()
+    job.layers.commit_generation(finished=False)
+    return dataclasses.replace(job, dataset=dataclasses.replace(job.dataset, retry=retry)), record
 
 
 def _leave(owner: Owner, target: Target, job: Job) -> bool:
     """Give the output over to the job in its cluster, which ends the run then; False where it has ended already."""
-    assert target.job
+    assert target.remote
     owner.beat(left=True)
-    if not still_runs(target.job):
+    if not target.remote.staged and not still_runs(target.remote.record):
         owner.beat(left=False)
         return False
     print(f"left running as {target.name}. How far it is: python -m beam_pipeline.status --output {job.output}")
@@ -173,9 +224,8 @@ def _listed(job: Job) -> Iterator[MediaFile | DeadLetter]:
     return list_inputs(b"", job.inputs)
 
 
-def _finish(job: Job) -> int:
-    """Say what came out, from the summary that the run wrote."""
-    summary = json.loads(job.layers.store.read(join(job.output, "summary.json")))
+def _finish(job: Job, summary: dict[str, Any]) -> int:
+    """Say what came out, and give the exit code of it."""
     this_run = summary["this_run"]
     print(f"{summary['transcripts']} transcripts, {summary['dead_letters']} dead letters in {job.output}")
     if this_run.get("audio_sec"):

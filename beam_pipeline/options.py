@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from runners.dataflow.machines import DEFAULT_GPU, GPUS
 from transforms.chunks import ChunkConfig
 from transforms.decode_audio import DecodeConfig
 from transforms.media.windows import WindowConfig
@@ -51,9 +52,9 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def parser() -> Parser:
-    """The parser of all flags of ours."""
-    made = Parser(
+def parser(kind: type[Parser] = Parser) -> Parser:
+    """The parser of all flags of ours; its kind says what wrong usage comes to."""
+    made = kind(
         prog="python -m beam_pipeline",
         usage="python -m beam_pipeline --input MEDIA [MEDIA ...] --output FOLDER [flags]",
         description=DESCRIPTION,
@@ -198,10 +199,17 @@ def _add_running(made: Parser) -> None:
     group = made.add_argument_group("Running")
     group.add_argument("--config", metavar="FILE.yaml", help="sets any flag; flags on the command line win")
     group.add_argument(
-        "--runner", default="DirectRunner", help="where the graph runs; FlinkRunner needs Java, see docs/flink.md"
+        "--runner",
+        default="DirectRunner",
+        help="where the graph runs: DirectRunner, FlinkRunner (docs/flink.md) or DataflowRunner (docs/dataflow.md)",
     )
     group.add_argument(
         "--no_wait", action="store_true", help="leave the job to its cluster once it runs there, and end with 0"
+    )
+    group.add_argument(
+        "--dataflow_gpu",
+        choices=[*GPUS, "none"],
+        help=f"of the workers that run the model; {DEFAULT_GPU} if not given. See docs/dataflow.md",
     )
     group.add_argument(
         "--metrics_port",
@@ -223,12 +231,12 @@ def _port(text: str) -> int:
     return port
 
 
-def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+def parse(argv: Sequence[str] | None = None, kind: type[Parser] = Parser) -> tuple[argparse.Namespace, list[str]]:
     """Our flags, and those that are Beam's.
 
     Exits with 2 on a flag that neither knows, or a value that cannot be.
     """
-    made, words = parser(), list(sys.argv[1:] if argv is None else argv)
+    made, words = parser(kind), list(sys.argv[1:] if argv is None else argv)
     flags, rest = made.parse_known_args(_with_config(made, words))
     refuse_unknown(made, rest)
     return flags, rest
@@ -237,6 +245,7 @@ def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[s
 def refuse_unknown(made: Parser, rest: Sequence[str]) -> None:
     """Exit with 2 on anything that Beam would silently drop, and on flags of Beam's that take a secret."""
     beam = beam_parser()
+    beam.error = made.error  # type: ignore[method-assign]  # one line, as for flags of ours
     for word in rest:
         if re.match(r"--\w*(secret|token|password|access_key|connection_string)", word):
             made.error(
@@ -285,7 +294,7 @@ def _with_config(made: Parser, words: list[str]) -> list[str]:
     given = {word.split("=")[0] for word in words if word.startswith("--")}
     switches = {name for made_by in (made, beam_parser()) for name in _flag_names(made_by, switches=True)}
     entries = [(f"--{name}", value) for name, value in content.items() if f"--{name}" not in given]
-    return [token for name, value in entries for token in _tokens(name, value, name in switches)] + words
+    return [token for name, value in entries for token in tokens(name, value, name in switches)] + words
 
 
 def read_config(made: Parser, path: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -302,7 +311,7 @@ def read_config(made: Parser, path: str) -> tuple[dict[str, Any], dict[str, Any]
     return content, stores
 
 
-def _tokens(name: str, value: Any, switch: bool) -> list[str]:
+def tokens(name: str, value: Any, switch: bool) -> list[str]:
     """One entry of a config file as words of a command line."""
     if value == "":
         return []

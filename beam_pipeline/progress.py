@@ -31,7 +31,8 @@ class Progress:
         OSError: the port is taken.
     """
 
-    def __init__(self, metrics_port: int = 0) -> None:
+    def __init__(self, metrics_port: int = 0, shown: bool = True) -> None:
+        self._shown = shown  # steps on other machines are not heard here
         self.counts: Counter[str] = Counter()
         self._stop_serving = exposition.serve(lambda: self.counts, metrics_port) if metrics_port else None
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -92,7 +93,7 @@ class Progress:
             if bar is not None:
                 bar.total, bar.n = self.counts["plan.media"] or None, self._done()
                 bar.set_postfix_str(self._figures())
-            elif time.monotonic() - logged >= LOG_EVERY_S:
+            elif self._shown and time.monotonic() - logged >= LOG_EVERY_S:
                 logged = time.monotonic()
                 logging.getLogger(__name__).info("%s", self.line())
             if self._stop.is_set():
@@ -112,7 +113,7 @@ class Progress:
                 continue  # another program's datagram
 
     def _bar(self) -> tqdm | None:
-        if not sys.stderr.isatty():
+        if not (self._shown and sys.stderr.isatty()):
             return None
         shape = "{n_fmt}/{total_fmt} media |{bar:24}| {elapsed}<{remaining} {postfix}"
         return tqdm(total=None, unit="media", bar_format=shape, dynamic_ncols=True)

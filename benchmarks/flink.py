@@ -61,7 +61,7 @@ def job(words: list[str], asleep: float | None = None) -> int:
     made = make_job(flags)
     if asleep:
         made = dataclasses.replace(made, handler=Sleeper(asleep))
-    return launch.run(made, flags, find_target(flags, given, made.layers.run), words)
+    return launch.run(made, flags, find_target(flags, given, made.layers.run), words).code
 
 
 def timed(media: pathlib.Path, output: pathlib.Path, *more: str, asleep: float = 0.0) -> Took:

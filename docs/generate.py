@@ -1,4 +1,5 @@
-"""Make the pages of docs/ that say what the code says: options.md, schema.md and failures.md.
+"""Make what says again what the code says: options.md, schema.md and failures.md here, beam_pipeline/typed.py, and
+runners/dataflow/metadata.json.
 
 python docs/generate.py          writes them
 python docs/generate.py --check  exits with 1 when one is stale
@@ -7,12 +8,18 @@ python docs/generate.py --check  exits with 1 when one is stale
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import pathlib
 import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 
 from beam_pipeline import options
+from beam_pipeline.called import NOT_FROM_PYTHON
 from transforms.dataset_schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TRANSCRIPTS
 from transforms.dead_letters import CODES, PROBLEMS, RETRYABLE
 
@@ -64,7 +71,100 @@ def failures_page() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"options.md": options_page, "schema.md": schema_page, "failures.md": failures_page}
+def typed_module() -> str:
+    """The types of the options and rows that callers from Python meet."""
+    lines = [
+        "# made by docs/generate.py",
+        '"""What editors and type checkers know of the options of `transcribe`, and of the rows of its result."""\n',
+        "from __future__ import annotations\n",
+        "import os",
+        "from collections.abc import Iterable",
+        "from typing import Literal, TypedDict\n\n",
+        "class Options(TypedDict, total=False):",
+        '    """Every option beside input and output."""\n',
+    ]
+    for action in options.parser()._actions:
+        name = action.option_strings[0].removeprefix("--")
+        if name not in ("-h", "input", "output", *NOT_FROM_PYTHON):
+            lines += _typed(name, _option_type(action), action.help or "")
+    segment, translated = (TRANSCRIPTS.field(name).type.value_type for name in ("segments", "translated_segments"))
+    problem = TRANSCRIPTS.field("problems").type.value_type
+    named = {segment: "TranscriptSegment", translated: "TranslatedSegment", problem: "TranscriptProblem"}
+    lines += _row_class("TranscriptSegment", "A timed piece of a transcript.", segment, named)
+    lines += _row_class("TranslatedSegment", "A timed piece of a translation.", translated, named)
+    lines += _row_class("TranscriptProblem", "What went wrong inside a media.", problem, named)
+    lines += _row_class("TranscriptRow", "A row of transcripts.", TRANSCRIPTS, named)
+    lines += _row_class("SegmentRow", "A row of segments.", SEGMENTS, named)
+    lines += _row_class("DeadLetterRow", "A row of dead_letters.", DEAD_LETTERS, named)
+    return "\n".join([*lines, ""])
+
+
+def flex_metadata() -> str:
+    """What a flex template of Dataflow can be given: the flags, but for those that only a terminal has a use for."""
+    actions = [action for group in options.parser()._action_groups[2:] for action in group._group_actions]
+    parameters = [_parameter(action) for action in actions if action.dest not in NOT_OF_A_TEMPLATE]
+    image = {"name": "sdk_container_image", "label": "sdk_container_image", "paramType": "TEXT", "isOptional": False}
+    parameters.append({**image, "helpText": "image of the workers, with this package: see docs/containers.md"})
+    says = {"name": "beam_pipeline", "description": options.DESCRIPTION, "streaming": False}
+    return json.dumps({**says, "parameters": parameters}, indent=1) + "\n"
+
+
+def _parameter(action: argparse.Action) -> dict[str, Any]:
+    several = "; several with spaces between them" if action.nargs == "+" else ""
+    made = {
+        "name": action.dest,
+        "label": action.dest,
+        "helpText": (action.help or "").replace("%%", "%") + several,
+        "paramType": "BOOLEAN" if action.nargs == 0 else "TEXT",
+        "isOptional": not action.required,
+    }
+    if action.choices and action.nargs is None:
+        choices = [{"value": str(choice), "label": str(choice)} for choice in action.choices]
+        made |= {"paramType": "ENUM", "enumOptions": choices}
+    if action.default not in (None, "", False, [], math.inf) and not action.required:
+        default = action.default if isinstance(action.default, list) else [action.default]
+        made["defaultValue"] = " ".join(map(str, default))
+    return made
+
+
+NOT_OF_A_TEMPLATE = ("config", "runner", "no_wait", "dry_run", "metrics_port")
+PAGES = {
+    "options.md": options_page,
+    "schema.md": schema_page,
+    "failures.md": failures_page,
+    "../beam_pipeline/typed.py": typed_module,
+    "../runners/dataflow/metadata.json": flex_metadata,
+}
+TYPES = {"string": "str", "double": "float", "bool": "bool", "int16": "int", "int32": "int"}
+
+
+def _row_class(name: str, says: str, fields: pa.Schema | pa.StructType, named: dict[pa.DataType, str]) -> list[str]:
+    lines = ["", "", f"class {name}(TypedDict):", f'    """{says}"""', ""]
+    for field in fields:
+        inner = field.type.value_type if pa.types.is_list(field.type) else None
+        kind = named.get(inner) or TYPES[str(inner or field.type)]
+        kind = f"list[{kind}]" if inner else kind
+        kind = f"{kind} | None" if field.nullable else kind
+        lines += _typed(field.name, kind, field.metadata[b"description"].decode())
+    return lines
+
+
+def _option_type(action: argparse.Action) -> str:
+    """The type of an option, as Python writes it."""
+    if action.nargs == 0:
+        return "bool"
+    if action.choices:
+        kind = f"Literal[{', '.join(repr(each) for each in action.choices)}]".replace("'", '"')
+    else:
+        path = "str | os.PathLike[str]" if action.dest in ("config", "model") else "str"
+        kind = {int: "int", float: "float", options._port: "int"}.get(action.type, path)
+    return f"Iterable[{kind}]" if action.nargs == "+" else kind
+
+
+def _typed(name: str, kind: str, says: str) -> Iterator[str]:
+    """A line of a class, with what it is above it."""
+    yield from (f"    # {line}" for line in textwrap.wrap(says, 110))
+    yield f"    {name}: {kind}"
 
 
 def _rows(field: pa.Field, parent: str) -> list[str]:

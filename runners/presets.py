@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 CHECKPOINT_MS = 60_000
 STREAMED_BUNDLE = 2  # chunks; a checkpoint waits for the bundles that are open
+DATAFLOW_WORKERS = 4  # Dataflow's own limit is 1,000, and the GPU of each would be paid for
+BUNDLES_A_GPU = 2  # one decodes and saves while the other infers; more would only wait for the model
+REPEATED = ("--experiments", "--labels")  # flags that add up; of all others the user's replaces the preset's
 
 
 class Job(NamedTuple):
@@ -30,6 +33,14 @@ class FlinkPlace(NamedTuple):
     free_slots: int = 1
     workers: str = ""  # address of the pool of workers beside each TaskManager
     versions: Mapping[str, str] = {}  # of packages here, which workers must have too
+
+
+class DataflowPlace(NamedTuple):
+    """What of Google Cloud a job needs to be told."""
+
+    machine: str  # type of the workers without a GPU
+    scratch: str = ""  # gs:// folder for what Dataflow stages; "" where the user gave one
+    labels: Mapping[str, str] = {}
 
 
 def direct(job: Job) -> list[str]:
@@ -71,17 +82,37 @@ def _streamed() -> list[str]:
     ]
 
 
-def dataflow(job: Job) -> list[str]:
-    """On Google Cloud. Not verified: nothing was ever submitted there."""
+def dataflow(job: Job, place: DataflowPlace) -> list[str]:
+    """On Google Cloud, by the service's documentation. Not verified: nothing was ever submitted there."""
     return [
         f"--job_name={job.name}",
+        *([f"--temp_location={place.scratch}"] if place.scratch else ()),
+        f"--machine_type={place.machine}",  # of the workers without a GPU
+        f"--max_num_workers={DATAFLOW_WORKERS}",
+        "--disk_size_gb=100",  # the image with PyTorch and a model would fill Dataflow's 25
         "--experiments=no_use_multiple_sdk_containers",  # one Python process a machine, or each loads a model
-        "--number_of_worker_harness_threads=4",  # bundles that share it: one infers while others decode and save
+        f"--number_of_worker_harness_threads={2 * BUNDLES_A_GPU}",  # a bundle may wait for its successor's first step
         "--sdk_location=container",  # the image has the package; nothing is staged or installed at start
+        *(f"--labels={name}={value}" for name, value in sorted(place.labels.items())),
     ]
+
+
+def dataflow_hints(accelerator: str) -> dict[str, str]:
+    """Resource hints for the stage that holds the model."""
+    return {
+        "accelerator": accelerator,
+        "min_ram": "16GB",  # Whisper large on its way to the GPU, the windows in flight, and the decoders
+        "max_active_bundles_per_worker": str(BUNDLES_A_GPU),
+    }
 
 
 def merged(preset: Sequence[str], given: Sequence[str]) -> list[str]:
     """The preset's flags that the user did not give, then the user's own."""
     names = {word.partition("=")[0] for word in given if word.startswith("--")}
-    return [*(word for word in preset if word.partition("=")[0] not in names), *given]
+    kept = [word for word in preset if word.partition("=")[0] not in names - {*REPEATED} and not _denied(word, given)]
+    return [*kept, *given]
+
+
+def _denied(word: str, given: Sequence[str]) -> bool:
+    """Whether the user gave the contrary of one of the preset's experiments."""
+    return any(f"no_{each.rpartition('=')[2]}" == word.rpartition("=")[2] for each in given)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
+import re
 import shutil
 import sys
 from collections.abc import Iterable
 
 PACKAGES = ("apache-beam", "beam-pipeline")
+# As docs/containers.md builds them.
+TAG = re.compile(r":(?P<package>[\w.]+)-beam(?P<beam>[\w.]+)-py(?P<python>[\d.]+)(-gpu)?$")
 
 
 def installed(names: Iterable[str]) -> dict[str, str]:
@@ -43,3 +46,14 @@ def missing() -> str:
     if not shutil.which("ffmpeg") and not importlib.util.find_spec("imageio_ffmpeg"):
         return "there is no ffmpeg: install it, or `pip install imageio-ffmpeg`, which ships one"
     return ""
+
+
+def unlike_image(image: str) -> str:
+    """What a container image has other than here, as its tag says it, or "". A tag of another form says nothing."""
+    told = TAG.search(image)
+    if not told:
+        return ""
+    here = versions()
+    theirs = {"beam-pipeline": told["package"], "apache-beam": told["beam"], "python": told["python"]}
+    differ = {name: version for name, version in theirs.items() if version != here.get(name)}
+    return ", ".join(f"{name} {version} instead of {here.get(name)}" for name, version in sorted(differ.items()))

@@ -16,8 +16,14 @@ from beam_pipeline import options
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"(?:<!-- (.*?) -->\n)?```(\w+)\n(.*?)```", README, re.DOTALL)
+RUN_PAGES = ["README.md", "docs/python.md"]  # every block of theirs that is not marked otherwise is run
+BEHIND = "--- behind a block ---"
 SAMPLE_RUN = "python -m beam_pipeline --input examples/media --output out --model demo --translate_to en\n"
+
+
+def blocks(page):
+    """The blocks of a page: how each is marked, its language, its text."""
+    return re.findall(r"(?:<!-- (.*?) -->\n)?```(\w+)\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
 @pytest.fixture
@@ -29,8 +35,9 @@ def checkout(tmp_path, sample_run):
     return tmp_path
 
 
-def test_every_block_says_whether_it_is_run_here():
-    unmarked = [text for mark, language, text in BLOCKS if language in ("sh", "python") and not mark]
+@pytest.mark.parametrize("page", RUN_PAGES)
+def test_every_block_says_whether_it_is_run_here(page):
+    unmarked = [text for mark, language, text in blocks(page) if language in ("sh", "python") and not mark]
     assert unmarked == []
 
 
@@ -43,28 +50,32 @@ def test_the_first_lines_are_the_two_commands():
 
 
 def test_script_run_calls_what_the_readme_says():
-    assert SAMPLE_RUN in [text for _, _, text in BLOCKS]
+    assert SAMPLE_RUN in [text for _, _, text in blocks("README.md")]
     flags = SAMPLE_RUN.split("beam_pipeline ")[1].strip()
     assert f"set -- {flags}\n" in (ROOT / "script" / "run").read_text()
 
 
 def run(command, folder):
     path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env={**os.environ, "PATH": path})
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
 
 
-def test_the_python_of_the_readme_prints_what_the_readme_shows(checkout):
-    shown = [(code, BLOCKS[at + 1][2]) for at, (_, language, code) in enumerate(BLOCKS) if language == "python"]
-    assert shown
-    for code, output in shown:
-        done = run([sys.executable, "-c", code], checkout)
-        assert done.stdout == output, done.stderr
+@pytest.mark.parametrize("page", RUN_PAGES)
+def test_the_python_of_a_page_prints_what_the_page_shows(page, checkout):
+    """Its blocks are one session, from top to bottom; what a block prints is in the one of text behind it."""
+    found = [*blocks(page), ("", "", "")]
+    python = [at for at, (mark, language, _) in enumerate(found) if (mark, language) == ("run", "python")]
+    assert python
+    done = run([sys.executable, "-c", "".join(f"{found[at][2]}\nprint({BEHIND!r})\n" for at in python)], checkout)
+    shown = [found[at + 1][2] if found[at + 1][1] == "text" else "" for at in python]
+    assert done.stdout == "".join(f"{text}{BEHIND}\n" for text in shown), done.stderr
 
 
 def test_the_shell_of_the_readme_works(checkout):
     if not shutil.which("ffmpeg"):
         pytest.skip("NOT TESTED: no ffmpeg on PATH for the README's ffmpeg command")
-    for mark, language, text in BLOCKS:
+    for mark, language, text in blocks("README.md"):
         if (mark, language) == ("run", "sh") and "beam_pipeline" not in text and "script/" not in text:
             done = run(["sh", "-e", "-c", text], checkout)
             assert done.returncode == 0, done.stderr
@@ -72,7 +83,7 @@ def test_the_shell_of_the_readme_works(checkout):
 
 
 def test_the_flags_of_commands_that_need_more_than_this_machine_exist():
-    shell = [text for mark, language, text in BLOCKS if language == "sh" and mark.startswith("needs")]
+    shell = [text for mark, language, text in blocks("README.md") if language == "sh" and mark.startswith("needs")]
     commands = [
         line for text in shell for line in text.replace("\\\n", " ").splitlines() if "-m beam_pipeline" in line
     ]
@@ -94,7 +105,7 @@ def test_the_table_of_scaling_is_what_its_script_works_out():
     assert f"```text\n{done.stdout}```" in (ROOT / "docs" / "scaling.md").read_text()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "docs/scaling.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "docs/python.md", "docs/scaling.md"])
 def test_links_lead_to_files_that_are_there(page):
     text = (ROOT / page).read_text()
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]

@@ -54,13 +54,12 @@ class TranslateAhead(beam.DoFn):
     """A pool of threads behind the transcripts: requests wait for the server, not for one another."""
 
     def __init__(self, layers: Layers, config: TranslateConfig, watch: Watch) -> None:
-        assert config.openai is not None
         self._layers, self._config, self._watch = layers, config, watch
-        self._openai = config.openai
 
     def setup(self) -> None:
         self._metrics = StepMetrics(TRANSLATE, self._watch)
-        self._translator = OpenAITranslator(self._openai)
+        assert self._config.openai is not None
+        self._translator = OpenAITranslator(self._config.openai)
         self._translating: InFlight[Translated] = InFlight(self._config.concurrency)
 
     def start_bundle(self) -> None:

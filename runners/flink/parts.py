@@ -19,6 +19,8 @@ import tarfile
 import tempfile
 import xml.etree.ElementTree
 
+from runners.remote import RemoteError
+
 POM = pathlib.Path(__file__).with_name("pom.xml")
 OLDEST_JAVA, NEWEST_JAVA = 11, 21
 DOWNLOAD_S = 20.0  # a firewall that drops packets in silence must not hold up the start for minutes
@@ -26,7 +28,7 @@ DOWNLOAD_S = 20.0  # a firewall that drops packets in silence must not hold up t
 log = logging.getLogger(__name__)
 
 
-class FlinkError(Exception):
+class FlinkError(RemoteError):
     """Something that Flink needs is not there; the message says what to do."""
 
 

@@ -107,7 +107,7 @@ def watched_run(folder, server, jobs, *flags: str) -> Watched:
     command = [sys.executable, "-m", "beam_pipeline", "--input", str(SAMPLES), str(broken), "--model", "demo"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command += ["--output", str(folder / "out"), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
     assert done.returncode == 3, done.stderr
     return Watched(server, started, folder / "out", len(TRUTH) + 1, jobs)
 

@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from beam_pipeline.options import beam_parser
-from runners.presets import FlinkPlace, Job, dataflow, direct, flink, merged
+from runners.presets import DataflowPlace, FlinkPlace, Job, dataflow, direct, flink, merged
 
 JOB = Job("a-job")
 CLUSTER = FlinkPlace("/a.jar", "1.19", "host:8081", 6, "localhost:50000", {"apache-beam": "2.77.0"})
@@ -23,7 +23,7 @@ PRESETS = {
     "embedded": flink(JOB, FlinkPlace("/a.jar", "1.19")),
     "flink": flink(JOB, CLUSTER),
     "streaming": flink(JOB._replace(streaming=True), CLUSTER),
-    "dataflow": dataflow(JOB),
+    "dataflow": dataflow(JOB, DataflowPlace("n2-standard-4", "gs://a-bucket/tmp", {"app": "a"})),
 }
 
 
@@ -55,6 +55,13 @@ def test_only_a_streaming_job_has_checkpoints():
 def test_a_machine_of_dataflow_loads_one_model():
     options = PipelineOptions(PRESETS["dataflow"])
     assert options.view_as(DebugOptions).experiments == ["no_use_multiple_sdk_containers"]
+
+
+def test_labels_and_experiments_of_the_user_are_added_but_a_contrary_one_wins():
+    given = ["--labels=airflow-version=3", "--experiments=use_multiple_sdk_containers"]
+    options = PipelineOptions(merged(PRESETS["dataflow"], given))
+    assert options.view_as(GoogleCloudOptions).labels == ["app=a", "airflow-version=3"]
+    assert options.view_as(DebugOptions).experiments == ["use_multiple_sdk_containers"]
 
 
 @pytest.mark.parametrize("given", [["--parallelism=2"], ["--parallelism", "2"]])

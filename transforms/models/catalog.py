@@ -28,10 +28,15 @@ class ModelFacts(NamedTuple):
     """A model, as known before it is loaded."""
 
     name: str  # as the user chose it
-    path: str  # the folder, or the id on the hub
+    source: str  # the folder, or the id on the hub
     identity: str  # changes when the weights do: their hash, or id and revision
     longest_window_s: float
     is_demo: bool
+
+    @property
+    def path(self) -> str:
+        """What to load it by, here: a worker may have the package elsewhere than the machine that submits."""
+        return str(DEMO_FOLDER) if self.is_demo else self.source
 
 
 def describe(model: str, revision: str = "") -> ModelFacts:
@@ -46,7 +51,8 @@ def describe(model: str, revision: str = "") -> ModelFacts:
         if config.get("model_type") != "whisper":
             raise ValueError(f"--model {model}: the folder holds a {config.get('model_type')} model, not Whisper")
         longest = float(config.get("longest_window_s", WHISPER_WINDOW_S))
-        return ModelFacts(model, str(folder.resolve()), _hash_weights(folder), longest, model == DEMO)
+        source = DEMO if model == DEMO else str(folder.resolve())
+        return ModelFacts(model, source, _hash_weights(folder), longest, model == DEMO)
     if folder.is_dir():
         raise ValueError(f"--model {model}: the folder has no config.json; save the model with save_pretrained")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):

@@ -87,7 +87,8 @@ def claim_gpu(count: int, folder: pathlib.Path | None = None) -> int:
 
 def choose_dtype(device: str) -> str:
     if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        # torch calls bfloat16 supported where it is emulated, as on a T4, and slow.
+        return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"
     return "float16" if device == "mps" else "float32"
 
 

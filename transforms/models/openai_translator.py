@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
 import re
 import threading
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
+
+from transforms.secrets import secret
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 PROMPT_VERSION = 1  # part of the layer's fingerprint: raise it when the prompt changes
@@ -131,7 +132,7 @@ class OpenAITranslator:
         with _connecting:
             if self._config not in _clients:
                 _clients[self._config] = openai.OpenAI(
-                    api_key=os.environ.get(KEY_VARIABLE),
+                    api_key=secret(KEY_VARIABLE),
                     base_url=self._config.base_url or None,
                     timeout=self._config.timeout_s,
                     max_retries=self._config.max_retries,

@@ -18,6 +18,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from transforms.secrets import secret
+
 VARIABLE = "BEAM_PIPELINE_STORE_"
 SECRETS = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
 
@@ -50,7 +52,7 @@ class S3Profile:
     def credentials(self, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
         """boto3's arguments for the keys that the environment holds for this profile; {} leaves it to boto3."""
         names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-        found = {name: environment.get(self.variable(key)) for name, key in zip(names, SECRETS, strict=True)}
+        found = {name: secret(self.variable(key), environment) for name, key in zip(names, SECRETS, strict=True)}
         return {name: value for name, value in found.items() if value} if self.name else {}
 
 

@@ -66,7 +66,7 @@ def two_gpus(monkeypatch, tmp_path):
     """torch as it answers on a host with two GPUs."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (16 * 2**30, 16 * 2**30))
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
 
@@ -82,6 +82,11 @@ def test_only_a_worker_claims_a_gpu_and_keeps_it(two_gpus, tmp_path):
 def claim_in_another_process_once(folder):
     process = claim_in_another_process(folder)
     return process.communicate("")[0].strip()
+
+
+def test_a_gpu_that_only_emulates_bfloat16_gets_float16(two_gpus, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))  # T4
+    assert place(claim=False).dtype == "float16"
 
 
 LARGE_V3 = {"d_model": 1280, "encoder_layers": 32, "decoder_layers": 32, "num_mel_bins": 128, "vocab_size": 51866}
