@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -71,8 +72,9 @@ def flex_template_body(context: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 
 def _as_text(value: Any) -> str:
+    """A value as the flex template takes it: several as a shell would part them, a flag without a value as true."""
     if isinstance(value, list):
-        return value[0]  # choose_runner saw to it that there is one
+        return shlex.join(value)
     return "true" if value is True else str(value)
 
 
@@ -83,8 +85,6 @@ def choose_runner(params: dict[str, Any]) -> str:
         return "transcribe"
     if missing := [name for name in ("project", "region", "template") if not params[name]]:
         raise AirflowFailException(f"DataflowRunner needs {', '.join(missing)}: see the form")
-    if len(params["input"]) != 1:
-        raise AirflowFailException("the flex template takes one input: a folder, a pattern, or a manifest of several")
     if local := [place for place in (*params["input"], params["output"]) if "://" not in place]:
         raise AirflowFailException(f"Dataflow does not see {', '.join(local)}: copy it to gs:// or s3://")
     return "transcribe_on_dataflow"

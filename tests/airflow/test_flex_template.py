@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from beam_pipeline import options
+from beam_pipeline import options, template
 
 FORM = {
     "runner": "DataflowRunner",
-    "input": ["gs://talks/2026/*.mp4"],
+    "input": ["gs://talks/2026/*.mp4", "s3://calls/by hand"],
     "output": "gs://talks/out",
     "language": "hi",
     "translate_to": "en",
@@ -52,7 +52,7 @@ def test_the_request_says_what_the_form_does(rendered):
             "jobName": "transcribe-media",
             "containerSpecGcsPath": "gs://talks/templates/spec.json",
             "parameters": {
-                "input": "gs://talks/2026/*.mp4",
+                "input": "'gs://talks/2026/*.mp4' 's3://calls/by hand'",
                 "output": "gs://talks/out",
                 "model": "openai/whisper-large-v3",
                 "language": "hi",
@@ -74,12 +74,12 @@ def test_the_request_has_only_fields_that_the_api_knows(rendered):
 
 
 def test_every_parameter_is_a_flag_of_the_product_and_means_the_same(rendered):
-    parameters = dict(rendered["body"]["launchParameter"]["parameters"])
-    assert parameters.pop("retry_failed") == "true"
-    flags, rest = options.parse([f"--{name}={value}" for name, value in parameters.items()])
+    parameters = rendered["body"]["launchParameter"]["parameters"]
+    flags, rest = options.parse(template.as_words([f"--{name}={value}" for name, value in parameters.items()]))
     assert rest == []
     assert (flags.input, flags.output, flags.language) == (FORM["input"], FORM["output"], "hi")
     assert (flags.max_failures, flags.chunk_minutes, flags.dataflow_gpu) == (0.05, 20, "l4")
+    assert (flags.retry_failed, flags.keep_missing, flags.translate_to) == (True, False, "en")
 
 
 def test_airflow_reads_the_dag_without_the_product_and_without_anything_heavy(rendered):
