@@ -94,12 +94,12 @@ class Going:
         self.process, self._log, self._database = process, log, database
         self._before = self._last_run()
 
-    def ended(self, timeout_s: float = 400) -> Ended:
+    def ended(self, timeout_s: float = 900) -> Ended:
         self.process.wait(timeout_s)
         assert self._last_run() != self._before, self._log.read_text()
         return self.seen()
 
-    def until(self, true: Callable[[Ended], bool], timeout_s: float = 120) -> Ended:
+    def until(self, true: Callable[[Ended], bool], timeout_s: float = 300) -> Ended:
         """How it stands when this has become true."""
         until = time.monotonic() + timeout_s
         while self._last_run() == self._before or not true(self.seen()):

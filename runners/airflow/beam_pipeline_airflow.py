@@ -90,7 +90,10 @@ FORM: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 def media_dag(dag_id: str, schedule: str | None, **defaults: Any) -> DAG:
-    """A DAG whose form has these defaults. One run at a time, since a second on the same output would be refused.
+    """A DAG whose form has these defaults.
+
+    Runs may wait for media side by side, so that none that waits holds up one that was triggered by hand. One of them
+    transcribes at a time: the product would refuse a second on the same output.
 
     Raises:
         ValueError: a default is none of the form's.
@@ -103,7 +106,6 @@ def media_dag(dag_id: str, schedule: str | None, **defaults: Any) -> DAG:
         schedule=schedule,
         start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
         catchup=False,
-        max_active_runs=1,
         default_args=RETRIES,
         params={name: Param(defaults.get(name, default), **schema) for name, (default, schema) in FORM.items()},
         tags=["beam_pipeline"],
@@ -115,6 +117,7 @@ def media_dag(dag_id: str, schedule: str | None, **defaults: Any) -> DAG:
             py_options=["-m"],
             py_file="beam_pipeline",
             pipeline_options=pipeline_options,
+            max_active_tis_per_dag=1,
             deferrable=False,  # it would run in Airflow's triggerer, whatever Airflow's default is
         )
         on_dataflow = DataflowStartFlexTemplateOperator(
@@ -122,6 +125,7 @@ def media_dag(dag_id: str, schedule: str | None, **defaults: Any) -> DAG:
             project_id="{{ params.project }}",
             location="{{ params.region }}",
             body=flex_template_body,
+            max_active_tis_per_dag=1,
             deferrable=True,  # nothing of Airflow's is held while the job runs
         )
         new_media = NewMediaSensor(task_id="new_media", python=PYTHON, poke_interval=LOOK_EVERY)
