@@ -20,6 +20,7 @@ from transforms.owner import LEASE_S, is_gone, latest
 from transforms.records import DeadLetter, PlannedMedia
 from transforms.storage import Stores, join
 from transforms.storage.profiles import read_profiles
+from transforms.write_dataset import DONE, WITH_DEAD_LETTERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,12 @@ class LastRun:
         failed = [media.source for media in self.planned if self.is_failed(media)]
         found = (letter for letter in ahead(self.layers.dead_of, failed) if letter)
         yield from sorted(found, key=lambda letter: (letter.media.id, letter.media.media_id))
+
+    def summary(self) -> dict[str, Any] | None:
+        """What summary.json says, where this run came to its end; before that it may speak of an earlier one."""
+        if self.record.get("exit_code") not in (DONE, WITH_DEAD_LETTERS):
+            return None
+        return json.loads(self.layers.store.read(join(self.layers.output, "summary.json")))
 
     def state(self) -> str:
         """ "running", "finished", or "stopped" where it was killed."""

@@ -52,6 +52,7 @@ def figures(run: LastRun) -> dict[str, Any]:
         "left": left,
         "under_way": max(0, min(left, under_way)) if state == "running" else 0,
         "done_before": sum(not media.todo for media in [*done, *failed]),
+        "summary": run.summary(),
     }
     return told | speed(run, [media.size_bytes for media in [*done, *failed] if media.todo], told)
 

@@ -22,7 +22,7 @@ from transforms.records import MediaChunk, MediaFile, SpeechWindow
 from transforms.storage import Entry
 from transforms.storage.local import LocalStore
 
-pytest_plugins = ["tests.s3", "tests.gcs", "tests.flink", "tests.dataflow"]
+pytest_plugins = ["tests.s3", "tests.gcs", "tests.flink", "tests.dataflow", "tests.dags"]
 
 ROOT = pathlib.Path(__file__).parent.parent
 SAMPLES = ROOT / "examples" / "media"
