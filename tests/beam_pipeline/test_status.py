@@ -49,6 +49,8 @@ def test_status_failures_and_the_dataset_agree(finished, capsys):
     assert (found["state"], found["exit_code"]) == ("finished", DEAD_LETTERS)
     assert (found["media"], found["done"], found["failed"], found["left"]) == (GOOD + BAD, GOOD, BAD, 0)
     assert (len(transcripts(finished)), len(letters(finished))) == (GOOD, BAD)
+    assert found["summary"] == json.loads((finished / "summary.json").read_text())
+    assert (found["summary"]["transcripts"], found["summary"]["dead_letters"]) == (GOOD, BAD)
     listed = json.loads(told(capsys, failures, finished, "--json"))
     assert listed["media"] == GOOD + BAD
     assert {letter["media"]["id"]: letter["code"] for letter in listed["failures"]} == letters(finished)
@@ -74,7 +76,7 @@ def test_a_run_that_was_killed_is_told_from_one_that_lives(folder, tmp_path, cap
     flags = ["--input", folder, "--output", out, "--model", "demo", "--formats", "json"]
     assert run(*flags, "--decode_ahead", 1, stop_after=2, of="_work/saved").code == KILLED
     found = json.loads(told(capsys, status, out, "--json"))
-    assert found["state"] == "stopped"
+    assert (found["state"], found["summary"]) == ("stopped", None)
     assert found["media"] == GOOD + BAD == found["done"] + found["failed"] + found["left"]
     done = len(list((out / "_work" / "saved").rglob("*.json")))
     assert found["done"] == done
