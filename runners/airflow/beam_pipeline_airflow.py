@@ -81,6 +81,10 @@ FORM: dict[str, tuple[Any, dict[str, Any]]] = {
         "title": "Flex template", "type": ["null", "string"], "pattern": "^gs://", **DATAFLOW,
         "description": "The spec that `gcloud dataflow flex-template build` wrote: gs://…/spec.json",
     }),
+    "image": (None, {
+        "title": "Image of the workers", **TEXT, **DATAFLOW,
+        "description": "With the product in it, such as us-docker.pkg.dev/PROJECT/REPOSITORY/beam-pipeline:TAG",
+    }),
     "gpu": (None, {"title": "GPU", **TEXT, **DATAFLOW, "examples": ["t4", "l4", "a100", "a100-80gb", "h100"]}),
     "environment": ({}, {
         "title": "Environment", "type": "object", **DATAFLOW,

@@ -61,6 +61,7 @@ def flex_template_body(context: dict[str, Any], **_: Any) -> dict[str, Any]:
     """The request that launches the flex template, as Dataflow's API defines it: every parameter is text."""
     params = context["params"]
     flags = flags_of(params) | ({"dataflow_gpu": params["gpu"]} if params["gpu"] else {})
+    flags["sdk_container_image"] = params["image"]
     return {
         "launchParameter": {
             "jobName": "transcribe-media",
@@ -83,7 +84,7 @@ def choose_runner(params: dict[str, Any]) -> str:
     """The task that runs it, when what its runner needs was given."""
     if params["runner"] != "DataflowRunner":
         return "transcribe"
-    if missing := [name for name in ("project", "region", "template") if not params[name]]:
+    if missing := [name for name in ("project", "region", "template", "image") if not params[name]]:
         raise AirflowFailException(f"DataflowRunner needs {', '.join(missing)}: see the form")
     if local := [place for place in (*params["input"], params["output"]) if "://" not in place]:
         raise AirflowFailException(f"Dataflow does not see {', '.join(local)}: copy it to gs:// or s3://")

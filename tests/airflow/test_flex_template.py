@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from beam_pipeline import options, template
+from tests.conftest import ROOT
 
 FORM = {
     "runner": "DataflowRunner",
@@ -17,6 +20,7 @@ FORM = {
     "project": "a-project",
     "region": "us-central1",
     "template": "gs://talks/templates/spec.json",
+    "image": "a-registry/beam-pipeline:a-tag",
     "gpu": "l4",
     "environment": {"tempLocation": "gs://talks/tmp", "subnetwork": "regions/us-central1/subnetworks/private"},
 }
@@ -61,6 +65,7 @@ def test_the_request_says_what_the_form_does(rendered):
                 "chunk_minutes": "20",
                 "retry_failed": "true",
                 "dataflow_gpu": "l4",
+                "sdk_container_image": "a-registry/beam-pipeline:a-tag",
             },
             "environment": FORM["environment"],
         }
@@ -76,10 +81,17 @@ def test_the_request_has_only_fields_that_the_api_knows(rendered):
 def test_every_parameter_is_a_flag_of_the_product_and_means_the_same(rendered):
     parameters = rendered["body"]["launchParameter"]["parameters"]
     flags, rest = options.parse(template.as_words([f"--{name}={value}" for name, value in parameters.items()]))
-    assert rest == []
+    assert rest == ["--sdk_container_image=a-registry/beam-pipeline:a-tag"]  # Beam's own
     assert (flags.input, flags.output, flags.language) == (FORM["input"], FORM["output"], "hi")
     assert (flags.max_failures, flags.chunk_minutes, flags.dataflow_gpu) == (0.05, 20, "l4")
     assert (flags.retry_failed, flags.keep_missing, flags.translate_to) == (True, False, "en")
+
+
+def test_the_flex_template_takes_every_parameter_and_has_all_that_it_needs(rendered):
+    metadata = json.loads((ROOT / "runners" / "dataflow" / "metadata.json").read_text())["parameters"]
+    sent = set(rendered["body"]["launchParameter"]["parameters"])
+    assert sent <= {each["name"] for each in metadata}
+    assert {each["name"] for each in metadata if not each["isOptional"]} <= sent
 
 
 def test_airflow_reads_the_dag_without_the_product_and_without_anything_heavy(rendered):
