@@ -93,10 +93,14 @@ def commands(page, module):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_flags_of_commands_that_need_more_than_this_machine_exist(page):
-    for words in commands(page, "beam_pipeline"):
-        options.parse(words)
-    for words in commands(page, "beam_pipeline.template"):
-        options.parse([*PLACES, *words])
+    given = [
+        *commands(page, "beam_pipeline"),
+        *([*PLACES, *each] for each in commands(page, "beam_pipeline.template")),
+    ]
+    for words in given:
+        flags, _ = options.parse(words)  # ends the process where one does not
+        assert flags.input
+        assert flags.output
 
 
 def test_commands_are_found_on_the_pages_of_the_runners():

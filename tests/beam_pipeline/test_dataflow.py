@@ -208,7 +208,9 @@ def test_all_that_is_wrong_is_said_at_once():
 
 
 def test_a_zone_that_the_user_names_is_not_doubted():
-    target_of("--region=europe-west1", "--dataflow_gpu=a100", "--worker_zone=europe-west1-b")
+    _, target = target_of("--region=europe-west1", "--dataflow_gpu=a100", "--worker_zone=europe-west1-b")
+    assert "--worker_zone=europe-west1-b" in target.flags
+    assert "a2-highgpu-1g" in target.hints["accelerator"]
 
 
 def test_a_gpu_of_dataflow_is_refused_elsewhere():
