@@ -237,7 +237,8 @@ def copies(tmp_path):
 
 
 INTERRUPTED = """
-    import sys
+    import signal, sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
     from beam_pipeline import transcribe
     try:
         transcribe(sys.argv[1], sys.argv[2], model="demo")
@@ -324,7 +325,8 @@ def test_a_job_that_is_left_to_its_cluster_gives_its_rows_when_it_has_ended(flin
 
 
 ON_FLINK = """
-    import sys
+    import signal, sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
     from beam_pipeline import transcribe
     try:
         transcribe(sys.argv[1], sys.argv[2], model="demo", runner="FlinkRunner", flink_master=sys.argv[3])
