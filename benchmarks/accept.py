@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import json
 import os
 import pathlib
@@ -166,9 +167,10 @@ def report(
 
 def read_heard(run: LastRun) -> dict[str, Heard]:
     """What became of each media of a run, by its id."""
-    done = rows(run.layers, "transcripts", ["id", "transcription", "language"])
+    read_rows = functools.partial(rows, run.layers.store, run.layers.output)
+    done = read_rows("transcripts", ["id", "transcription", "language"])
     heard = {row["id"]: Heard(row["transcription"], row["language"] or "") for row in done}
-    return heard | {row["id"]: Heard(failure=row["code"]) for row in rows(run.layers, "dead_letters", ["id", "code"])}
+    return heard | {row["id"]: Heard(failure=row["code"]) for row in read_rows("dead_letters", ["id", "code"])}
 
 
 def measure(
