@@ -136,7 +136,7 @@ def test_java_is_looked_at_first(cli, tmp_path, java, message):
 def test_leaving_a_job_needs_a_cluster(cli, tmp_path):
     done = cli(*INPUT, "--output", tmp_path, "--no_wait")
     assert done.returncode == 2
-    assert "--no_wait needs a cluster to leave the job to" in done.stderr
+    assert "--no_wait needs a place to leave the job to" in done.stderr
 
 
 def test_a_port_that_is_taken_is_named_and_nothing_is_left(tmp_path):

@@ -162,7 +162,9 @@ def test_the_figures_grow_to_what_the_run_itself_has_counted(watched):
     assert len(watched.values("sum(up{job='beam_pipeline'}) > 0")) >= 2
     counted = counters(watched.output)
     assert last("media", "plan") == counted["plan.media"] == watched.media
-    assert last("failed", "decode") == counted["decode.failed"] == 1
+    assert (
+        last("failed", "decode") <= counted["decode.failed"] == 1
+    )  # it may fail behind the last look at the figures
     for job in watched.jobs:
         assert 0 < last("windows", "transcribe", job) <= counted["transcribe.windows"]
     assert 0 < last("audio_ms", "decode") <= counted["decode.audio_ms"] / 1000
