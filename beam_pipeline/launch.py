@@ -103,7 +103,7 @@ def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
     """Print what a run would do with each media, one line each, the totals, and for Dataflow what they would cost.
 
     Raises:
-        ValueError: it would not run; found last, since the estimate is of use before everything is in place.
+        ValueError: Dataflow would not take it; found last, since the estimate is of use before all is in place.
         RunnerError: likewise.
     """
     counts: dict[str, int] = {}
@@ -123,7 +123,7 @@ def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
         most = PipelineOptions(beam_flags).view_as(WorkerOptions).max_num_workers or DATAFLOW_WORKERS
         gpu = GPUS.get(flags.dataflow_gpu or DEFAULT_GPU)
         print(describe(left, job.plan.chunks, most, len(job.decode.tasks), gpu))
-    find_target(flags, beam_flags, job.layers.run)
+        find_target(flags, beam_flags, job.layers.run)
     return DONE
 
 

@@ -66,8 +66,8 @@ def find_target(flags: argparse.Namespace, given: list[str], run: str) -> Target
         RunnerError: it cannot run there.
     """
     options = PipelineOptions(given)
-    job = presets.Job(f"beam-pipeline-{run}", bool(options.view_as(StandardOptions).streaming))
-    name = options.get_all_options().get("job_name") or job.name
+    name = options.get_all_options().get("job_name") or f"beam-pipeline-{run}"
+    job = presets.Job(name, bool(options.view_as(StandardOptions).streaming))
     remote: Remote | None = None
     hints: dict[str, str] = {}
     if flags.dataflow_gpu and flags.runner.lower() != "dataflowrunner":

@@ -31,12 +31,13 @@ from benchmarks.acceptance.fleurs import SetError, Utterance
 from benchmarks.acceptance.silence import write_silence
 from benchmarks.acceptance.verdict import Limit, Measured, faults_of, limits_of, lines
 from transforms.models.catalog import ModelError, describe, fetch_config
-from transforms.storage import Stores, join
+from transforms.storage import Stores
 from transforms.storage.profiles import read_profiles
+from transforms.write_dataset import DONE, WITH_DEAD_LETTERS
 
 ROOT = pathlib.Path(__file__).parent.parent
 ACCEPTED, REFUSED, USAGE = 0, 1, 2
-RAN = (0, 3)  # exit codes of a run that came to its end, without and with dead letters
+RAN = (DONE, WITH_DEAD_LETTERS)
 WORST = 3  # utterances shown of each language
 
 
@@ -177,7 +178,9 @@ def measure(
     run: LastRun, by_set: Mapping[str, Sequence[Utterance]], silent: Sequence[str], heard: Mapping[str, Heard]
 ) -> Measured:
     """The figures of each language, and of the run."""
-    this_run = json.loads(run.layers.store.read(join(run.layers.output, "summary.json")))["this_run"]
+    summary = run.summary()
+    assert summary, "the run came to its end, or there would be nothing to measure"
+    this_run = summary["this_run"]
     return Measured(
         {name: score(utterances, heard) for name, utterances in by_set.items()},
         {name: len(heard[name].text.split()) for name in silent},

@@ -39,6 +39,7 @@ class DataflowPlace(NamedTuple):
     """What of Google Cloud a job needs to be told."""
 
     machine: str  # type of the workers without a GPU
+    disk_gb: int
     scratch: str = ""  # gs:// folder for what Dataflow stages; "" where the user gave one
     labels: Mapping[str, str] = {}
 
@@ -89,7 +90,7 @@ def dataflow(job: Job, place: DataflowPlace) -> list[str]:
         *([f"--temp_location={place.scratch}"] if place.scratch else ()),
         f"--machine_type={place.machine}",  # of the workers without a GPU
         f"--max_num_workers={DATAFLOW_WORKERS}",
-        "--disk_size_gb=100",  # the image with PyTorch and a model would fill Dataflow's 25
+        f"--disk_size_gb={place.disk_gb}",  # the image with PyTorch and a model would fill Dataflow's 25
         "--experiments=no_use_multiple_sdk_containers",  # one Python process a machine, or each loads a model
         f"--number_of_worker_harness_threads={2 * BUNDLES_A_GPU}",  # a bundle may wait for its successor's first step
         "--sdk_location=container",  # the image has the package; nothing is staged or installed at start

@@ -40,11 +40,14 @@ def image_tag(has: Mapping[str, str], variant: str = "") -> str:
 
 def unlike(theirs: dict[str, str]) -> str:
     """What differs here from what the submitting side says of itself, or ""."""
-    ours = versions()
+    return _other(versions(), theirs)
+
+
+def _other(has: Mapping[str, str], wanted: Mapping[str, str]) -> str:
     return ", ".join(
-        f"{name} {ours.get(name, 'is missing')} instead of {wanted}"
-        for name, wanted in sorted(theirs.items())
-        if ours.get(name, "") != wanted
+        f"{name} {has.get(name, 'is missing')} instead of {version}"
+        for name, version in sorted(wanted.items())
+        if has.get(name, "") != version
     )
 
 
@@ -64,7 +67,5 @@ def unlike_image(image: str) -> str:
         return ""
     if told["variant"] not in (None, "gpu"):
         return "no worker in it"
-    here = versions()
-    theirs = {"beam-pipeline": told["package"], "apache-beam": told["beam"], "python": told["python"]}
-    differ = {name: version for name, version in theirs.items() if version != here.get(name)}
-    return ", ".join(f"{name} {version} instead of {here.get(name)}" for name, version in sorted(differ.items()))
+    has = {"beam-pipeline": told["package"], "apache-beam": told["beam"], "python": told["python"]}
+    return _other(has, versions())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import wave
+from collections.abc import Iterable
 
 import numpy as np
 import psutil
@@ -66,6 +68,14 @@ def offset(pcm: np.ndarray, audio: np.ndarray, at: int) -> int:
     size = 1 << (len(around) + len(pcm)).bit_length()
     spectrum = np.fft.rfft(around, size) * np.conj(np.fft.rfft(pcm.astype(np.float64), size))
     return int(np.argmax(np.fft.irfft(spectrum, size)[: len(around) - len(pcm) + 1])) - (at - max(0, at - reach))
+
+
+def with_noise(folder: pathlib.Path, names: Iterable[str]) -> pathlib.Path:
+    """The folder with those of the sample media, and a file of noise under the name of one."""
+    for name in names:
+        shutil.copy(SAMPLES / name, folder)
+    (folder / "noise.mp3").write_bytes(bytes(range(256)) * 8)
+    return folder
 
 
 def windows_of(name: str, tasks: tuple[str, ...] = ("transcribe",)) -> list[SpeechWindow]:

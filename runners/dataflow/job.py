@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions, WorkerOptions
 
 from runners import presets, versions
-from runners.dataflow.machines import CPU_MACHINE, GPUS, Gpu
+from runners.dataflow.machines import CPU_MACHINE, DISK_GB, GPUS, Gpu
 from runners.dataflow.service import MISSING, DataflowError, Service
 from runners.remote import JobState
 
@@ -46,12 +46,11 @@ def find(job: presets.Job, asked: Asked, options: PipelineOptions) -> tuple[list
     except ImportError as error:
         raise DataflowError(MISSING) from error
     scratch = "" if google.temp_location else f"{asked.places[-1].rstrip('/')}/_work/dataflow"
-    place = presets.DataflowPlace(CPU_MACHINE.type, scratch, _labels(asked))
+    place = presets.DataflowPlace(CPU_MACHINE.type, DISK_GB, scratch, _labels(asked))
     endpoint = (google.dataflow_endpoint or "").rstrip("/")
     service = Service(google.project, google.region, "" if endpoint == GOOGLES else endpoint)
-    name = options.get_all_options().get("job_name") or job.name
     hints = presets.dataflow_hints(asked.machine.accelerator_hint) if asked.machine else {}
-    return presets.dataflow(job, place), hints, DataflowJob(service, name, bool(google.template_location))
+    return presets.dataflow(job, place), hints, DataflowJob(service, job.name, bool(google.template_location))
 
 
 def _missing(google: GoogleCloudOptions, options: PipelineOptions) -> list[str]:

@@ -41,7 +41,7 @@ def find(job: presets.Job, options: PipelineOptions) -> tuple[list[str], FlinkJo
         workers=facts.workers,
         versions=versions.versions(),
     )
-    return presets.flink(job, place), FlinkJob(cluster, known.get("job_name") or job.name)
+    return presets.flink(job, place), FlinkJob(cluster, job.name)
 
 
 def _check(facts: ClusterFacts, cluster: Cluster, options: PipelineOptions) -> None:

@@ -21,7 +21,7 @@ import pytest
 from beam_pipeline import NoRunError, OutputInUseError, Result, RunFailedError, UsageError, transcribe
 from beam_pipeline.alive import alive
 from runners.flink.rest import Cluster
-from tests.conftest import ROOT, SAMPLES
+from tests.conftest import ROOT, SAMPLES, with_noise
 from tests.runs import contents, counters, letters, run, table, timeless, transcripts
 from transforms.layers import Layers
 from transforms.owner import claim
@@ -37,10 +37,7 @@ TABLES = ("transcripts", "segments", "dead_letters")
 def media(tmp_path_factory):
     """Two good media and a bad one."""
     folder = tmp_path_factory.mktemp("media")
-    for name in NAMES:
-        shutil.copy(SAMPLES / name, folder)
-    (folder / "noise.mp3").write_bytes(bytes(range(256)) * 8)
-    return folder
+    return with_noise(folder, NAMES)
 
 
 @pytest.fixture(scope="module")

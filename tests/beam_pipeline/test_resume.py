@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.conftest import SAMPLES
+from tests.conftest import SAMPLES, with_noise
 from tests.runs import contents, counters, files, layer, letters, run, timeless, transcripts
 from tests.servers import ChatStub, upper
 
@@ -19,10 +19,7 @@ MEDIA = ("office.mp3", "village.opus")
 def media(tmp_path_factory):
     """Two good media and a bad one."""
     folder = tmp_path_factory.mktemp("media")
-    for name in MEDIA:
-        shutil.copy(SAMPLES / name, folder)
-    (folder / "noise.mp3").write_bytes(bytes(range(256)) * 8)
-    return folder
+    return with_noise(folder, MEDIA)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ PRESETS = {
     "embedded": flink(JOB, FlinkPlace("/a.jar", "1.19")),
     "flink": flink(JOB, CLUSTER),
     "streaming": flink(JOB._replace(streaming=True), CLUSTER),
-    "dataflow": dataflow(JOB, DataflowPlace("n2-standard-4", "gs://a-bucket/tmp", {"app": "a"})),
+    "dataflow": dataflow(JOB, DataflowPlace("n2-standard-4", 100, "gs://a-bucket/tmp", {"app": "a"})),
 }
 
 
