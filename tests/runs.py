@@ -39,12 +39,18 @@ class Ran(NamedTuple):
 
 
 def run(
-    *words: object, env: dict[str, str] | None = None, stop_after: int = 0, of: str = "", timeout: float = 120
+    *words: object,
+    env: dict[str, str] | None = None,
+    stop_after: int = 0,
+    of: str = "",
+    timeout: float = 120,
+    cwd: Place | None = None,
 ) -> Ran:
     """Run the main job; `stop_after` kills it with SIGKILL behind so many changes below `of` in its output."""
     with tempfile.TemporaryDirectory() as folder:
         said, changes = pathlib.Path(folder, "said"), pathlib.Path(folder, "changes")
-        arguments = (list(map(str, words)), {**os.environ, **(env or {})}, said, changes, stop_after, of)
+        here = cwd or pathlib.Path.cwd()
+        arguments = (list(map(str, words)), {**os.environ, **(env or {})}, here, said, changes, stop_after, of)
         process = _starts.Process(target=_run, args=arguments)
         process.start()
         process.join(timeout)
@@ -57,12 +63,19 @@ def run(
 
 
 def _run(
-    words: list[str], env: dict[str, str], said: pathlib.Path, changes: pathlib.Path, stop_after: int, of: str
+    words: list[str],
+    env: dict[str, str],
+    cwd: Place,
+    said: pathlib.Path,
+    changes: pathlib.Path,
+    stop_after: int,
+    of: str,
 ) -> None:
     for number, path in ((1, said), (2, said)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.clear()  # the process that this one was forked from has that of its own start
     os.environ.update(env)
+    os.chdir(cwd)
     from beam_pipeline.__main__ import main
 
     output = words[words.index("--output") + 1]

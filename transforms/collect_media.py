@@ -6,11 +6,8 @@ twice is taken once. Nothing is opened but manifests.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
-import io
-import json
 import re
 import unicodedata
 from collections import defaultdict
@@ -21,15 +18,13 @@ import apache_beam as beam
 
 from transforms.ahead import ahead
 from transforms.dead_letters import MediaError, attempt, dead_letter
+from transforms.inputs.manifests import MANIFEST_SUFFIXES, PATH_COLUMNS, read_manifest
+from transforms.inputs.names import file_name
 from transforms.layers import Layers, source_id
 from transforms.media.suffixes import MEDIA, suffix_of
 from transforms.metrics import COLLECT, UNWATCHED, StepMetrics, Watch
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Entry, StorageError, Store, Stores, join, without_secrets
-
-MANIFEST_SUFFIXES = frozenset([".txt", ".csv", ".jsonl", ".parquet"])
-PATH_COLUMNS = ("path", "uri", "url", "file")
-NAME_BYTES = 150  # of a folder or file name; file systems take 255, and suffixes follow
 
 Found = MediaFile | DeadLetter
 
@@ -204,14 +199,6 @@ def give_names(group: tuple[str, Iterable[Found]]) -> Iterator[Found]:
             yield member._replace(name=name if alone else f"{name}~{member.media_id[:8]}")
 
 
-def file_name(media: str) -> str:
-    """The id without its media suffix, safe to write: relative, no control characters, no part too long."""
-    parts = [part for part in media.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    if parts and suffix_of(parts[-1]) in MEDIA:
-        parts[-1] = parts[-1].rpartition(".")[0]
-    return "/".join(map(_safe, parts)) or "media"
-
-
 def named(found: Iterable[Found]) -> Iterator[Found]:
     """The media as the step gives them, each once and with its name: what `expand` does, for a listing in memory."""
     for key in (keyed_by_media, keyed_by_name):
@@ -222,16 +209,6 @@ def named(found: Iterable[Found]) -> Iterator[Found]:
             found = list(map(take_once, groups.items()))
     for group in groups.items():
         yield from give_names(group)
-
-
-def _safe(part: str) -> str:
-    clean = re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", part).strip()
-    clean = clean.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\\", "_")
-    encoded = clean.encode()
-    if len(encoded) > NAME_BYTES:
-        digest = hashlib.sha256(encoded).hexdigest()[:8]
-        clean = f"{encoded[:NAME_BYTES].decode('utf-8', 'ignore')}~{digest}"
-    return clean or "_"
 
 
 def _in_folder(store: Store, folder: str) -> Iterator[Found]:
@@ -308,44 +285,6 @@ def _canonical(uri: str, stores: Stores) -> str:
         return stores.serving(uri).canonical(uri)
     except StorageError:
         return without_secrets(uri)
-
-
-def read_manifest(content: bytes, name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a manifest as dicts; a .txt has one path a line.
-
-    Raises:
-        MediaError: it cannot be read, or has no column for the path.
-    """
-    try:
-        rows = list(_parse_manifest(content, suffix_of(name)))
-    except (ValueError, OSError, csv.Error) as error:  # pyarrow's errors are ValueErrors or OSErrors
-        raise MediaError("bad_manifest", str(error)) from error
-    if rows and not any(column in row for row in rows for column in PATH_COLUMNS):
-        raise MediaError("bad_manifest", f"no column is named {', '.join(PATH_COLUMNS)}")
-    yield from rows
-
-
-def _parse_manifest(content: bytes, suffix: str) -> Iterator[dict[str, Any]]:
-    if suffix == ".parquet":
-        import pyarrow.parquet
-
-        yield from pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
-        return
-    text = content.decode("utf-8-sig")
-    if suffix == ".csv":
-        yield from csv.DictReader(io.StringIO(text, newline=""))
-        return
-    for line in filter(str.strip, text.split("\n")):  # splitlines would cut at U+2028 inside a JSON string
-        yield _json_row(line) if suffix == ".jsonl" else {"path": line.strip()}
-
-
-def _json_row(line: str) -> dict[str, Any]:
-    """The row, or one without a path where the line is no JSON object: it becomes a dead letter of its own."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        row = None
-    return row if isinstance(row, dict) else {"path": ""}
 
 
 def _content(store: Store, manifest: Entry) -> bytes:

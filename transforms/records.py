@@ -29,6 +29,8 @@ class MediaFile(NamedTuple):
     language: str = ""  # forced by a manifest; "" where it is to be found
     name: str = ""  # what its files are called, unique in the run, with "/" between folders
     kept: bool = False  # it left the input, and stays in the dataset because the user wants it
+    start_s: float = 0.0  # where the media begins in its file: a manifest may name a part of one
+    length_s: float = 0.0  # of that part; 0 goes on to the end of the file
 
 
 class DeadLetter(NamedTuple):

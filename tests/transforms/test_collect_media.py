@@ -16,7 +16,8 @@ import pytest
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from transforms.collect_media import CollectMedia, Inputs, file_name, list_input, media_id, take_once
+from transforms.collect_media import CollectMedia, Inputs, list_input, media_id, take_once
+from transforms.inputs.names import file_name
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Stores
 from transforms.storage.local import LocalStore

@@ -1,0 +1,1 @@
+"""What counts as input, and what it is called."""
