@@ -25,7 +25,7 @@ class CaseRun(NamedTuple):
     output: pathlib.Path
 
     def rows(self, table: str = "transcripts") -> dict[str, dict[str, Any]]:
-        """The rows of a table by id; the segments' table has several rows an id, so take `segments` of a transcript."""
+        """The rows of `transcripts` or `dead_letters` by id."""
         found = pyarrow.parquet.read_table(self.output / table).to_pylist()
         assert len(found) == len({row["id"] for row in found}), f"ids of {table} are not unique"
         return {row["id"]: row for row in found}
