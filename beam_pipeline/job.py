@@ -9,6 +9,7 @@ import os
 import re
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from beam_pipeline import options
@@ -22,6 +23,7 @@ from transforms.metrics import UNWATCHED, Watch
 from transforms.models import openai_translator
 from transforms.models.catalog import DEMO_NOTICE, ModelFacts, describe, known_languages
 from transforms.models.handler import SpeechHandler
+from transforms.models.languages import known_code, target_code
 from transforms.models.openai_translator import OpenAIConfig
 from transforms.models.whisper import WhisperConfig, WhisperHandler
 from transforms.plan_work import PlanConfig
@@ -76,8 +78,9 @@ def make_job(flags: argparse.Namespace) -> Job:
     stores = Stores(read_profiles(flags.stores))
     output = _check_places(flags, stores)
     model = describe(flags.model, flags.model_revision)
+    languages = known_languages(model)
+    _settle_languages(flags, languages)
     _check_translation(flags)
-    _check_languages(flags, model)
     by_model = flags.translator == "whisper"
     decode = _decode(flags, model, ("transcribe", "translate") if by_model else ("transcribe",), stores)
     save = SaveConfig(
@@ -89,7 +92,7 @@ def make_job(flags: argparse.Namespace) -> Job:
     translate = TranslateConfig(_openai(flags), flags.translate_concurrency)
     layers = _layers(flags, output, model, decode, save, translate)
     return Job(
-        inputs=Inputs(tuple(flags.input), stores, layers if flags.keep_missing else None),
+        inputs=Inputs(tuple(flags.input), stores, layers if flags.keep_missing else None, languages),
         model=model,
         layers=layers,
         plan=PlanConfig(flags.retry_failed, decode.chunks),
@@ -128,8 +131,6 @@ def _check_translation(flags: argparse.Namespace) -> None:
         return
     if not flags.translate_to:
         raise ValueError(f"--translator {flags.translator} needs --translate_to, such as --translate_to en")
-    if not re.fullmatch(r"[a-z]{2,3}", flags.translate_to):
-        raise ValueError(f"--translate_to {flags.translate_to}: write a language code, such as en or hi")
     if flags.translator == "whisper" and flags.translate_to != "en":
         raise ValueError(
             f"--translator whisper translates into English only; for --translate_to {flags.translate_to} "
@@ -144,15 +145,24 @@ def _check_translation(flags: argparse.Namespace) -> None:
         )
 
 
-def _check_languages(flags: argparse.Namespace, model: ModelFacts) -> None:
-    asked = [*flags.languages, *([flags.language] if flags.language else [])]
+def _settle_languages(flags: argparse.Namespace, known: frozenset[str]) -> None:
+    """Put the model's own codes in the place of what the user wrote, so that `hin` and `hi` are the same work."""
+    written = flags.translate_to
+    flags.translate_to = _language("--translate_to", written, target_code)
+    if re.search(r"[-_]", written) and flags.translate_to:
+        log.warning("--translate_to %s: regions are not told apart; it is %s", written, flags.translate_to)
+    flags.language = _language("--language", flags.language, known_code, known)
+    chosen = [_language("--languages", text, known_code, known) for text in flags.languages]
+    flags.languages = [] if "" in chosen else list(dict.fromkeys(chosen))  # `auto` is all of them
     if flags.language and flags.languages and flags.language not in flags.languages:
         raise ValueError(f"--language {flags.language} is not among --languages {' '.join(flags.languages)}")
-    unknown = [code for code in asked if code not in known_languages(model)] if asked else []
-    if unknown:
-        raise ValueError(
-            f"the model {model.name} does not know the language {unknown[0]!r}; codes are such as hi, en"
-        )
+
+
+def _language(flag: str, text: str, code_of: Callable[..., str], *known: frozenset[str]) -> str:
+    try:
+        return code_of(text, *known)
+    except ValueError as error:
+        raise ValueError(f"{flag}: {error}") from error
 
 
 def _decode(flags: argparse.Namespace, model: ModelFacts, tasks: tuple[str, ...], stores: Stores) -> DecodeConfig:

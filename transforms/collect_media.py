@@ -23,6 +23,7 @@ from transforms.inputs.names import file_name
 from transforms.layers import Layers, source_id
 from transforms.media.suffixes import MEDIA, suffix_of
 from transforms.metrics import COLLECT, UNWATCHED, StepMetrics, Watch
+from transforms.models.languages import WHISPER
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Entry, StorageError, Store, Stores, join, without_secrets
 
@@ -36,6 +37,7 @@ class Inputs:
     values: tuple[str, ...]
     stores: Stores = dataclasses.field(default_factory=Stores)
     kept: Layers | None = None  # media that these layers hold stay, though they left the input
+    languages: frozenset[str] = WHISPER  # codes that the model can be told
 
 
 @dataclasses.dataclass

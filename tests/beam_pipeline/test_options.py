@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import pytest
@@ -53,8 +54,10 @@ def test_a_flag_that_nobody_knows_is_refused_with_the_nearest(words, advice, cap
         (["--translate_to", "hi"], "OPENAI_API_KEY"),
         (["--translator", "whisper"], "needs --translate_to"),
         (["--translator", "none", "--translate_to", "en"], "leave out --translator none"),
-        (["--translate_to", "English"], "write a language code"),
-        (["--language", "hindi"], "does not know the language 'hindi'"),
+        (["--translate_to", "Inglish"], "--translate_to: the language 'Inglish'.* write a language code"),
+        (["--language", "hindii"], "--language: the language 'hindii'.* did you mean hindi"),
+        (["--language", "zu"], "--language: the model does not know the language 'zu'"),
+        (["--languages", "hi", "zul"], "--languages: the model does not know the language 'zul'"),
         (["--language", "hi", "--languages", "en", "fr"], "is not among"),
         (["--max_window_s", "31"], "at most 30 seconds"),
         (["--max_window_s", "0.5"], "at least 1 second"),
@@ -159,6 +162,30 @@ def test_an_option_changes_its_own_layer_and_those_that_follow(words, asr, trans
         translation,
         saved,
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [
+        (["--language", "hin"], ["--language", "hi"]),
+        (["--language", "Hindi"], ["--language", "hi"]),
+        (["--language", "auto"], []),
+        (["--languages", "HI", "english"], ["--languages", "hi", "en"]),
+        (["--languages", "auto"], []),
+        (["--translate_to", "en-US"], ["--translate_to", "en"]),
+        (["--translate_to", "French"], ["--translate_to", "fr"]),
+    ],
+)
+def test_a_language_is_the_same_work_however_it_is_written(words, same, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    one, other = job(*words), job(*same)
+    assert dataclasses.replace(one.layers, run="") == dataclasses.replace(other.layers, run="")
+    assert one.handler.config == other.handler.config
+
+
+def test_the_languages_of_a_manifest_are_held_against_those_of_the_model():
+    assert "hi" in job().inputs.languages
+    assert "zu" not in job().inputs.languages
 
 
 def test_the_help_names_every_flag_under_its_step(capsys):

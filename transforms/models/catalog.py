@@ -11,9 +11,12 @@ import pathlib
 import re
 from typing import NamedTuple
 
+from transforms.models.languages import WHISPER
+
 DEMO = "demo"
 DEMO_FOLDER = pathlib.Path(__file__).parent / "demo"
 WHISPER_WINDOW_S = 30.0
+BEFORE_CANTONESE = r"openai/whisper-(tiny|base|small|medium|large|large-v2)"  # large-v3 was the first to have it
 DEMO_NOTICE = (
     "The demo model knows a small vocabulary in synthetic voices and no real voice: it shows how the pipeline works. "
     "For real media choose a real model, such as --model openai/whisper-large-v3."
@@ -82,9 +85,7 @@ def known_languages(facts: ModelFacts) -> frozenset[str]:
         return frozenset({"en"})
     if content.get("lang_to_id"):
         return frozenset(code.strip("<|>") for code in content["lang_to_id"])
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    return frozenset(LANGUAGES)
+    return WHISPER - {"yue"} if re.fullmatch(BEFORE_CANTONESE, facts.path) else WHISPER
 
 
 def fetch_config(path: str, revision: str) -> None:

@@ -19,7 +19,8 @@ def test_a_model_on_the_hub_is_known_by_name_and_revision_without_a_network():
     facts = describe("openai/whisper-large-v3", "abc")
     assert (facts.path, facts.identity) == ("openai/whisper-large-v3", "openai/whisper-large-v3@abc")
     assert facts.longest_window_s == 30
-    assert len(known_languages(facts)) >= 99
+    assert len(known_languages(facts)) == 100
+    assert "yue" not in known_languages(describe("openai/whisper-small"))
 
 
 def test_the_same_weights_are_the_same_model_wherever_they_lie(tmp_path):
