@@ -7,19 +7,21 @@ twice is taken once. Nothing is opened but manifests.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import apache_beam as beam
 
 from transforms.ahead import ahead
 from transforms.dead_letters import MediaError, attempt, dead_letter
-from transforms.inputs.manifests import MANIFEST_SUFFIXES, PATH_COLUMNS, read_manifest
+from transforms.inputs.manifests import MANIFEST_SUFFIXES, Row, read_manifest
 from transforms.inputs.names import file_name
+from transforms.inputs.rows import Named, read_row, shared_ids, tidy
 from transforms.layers import Layers, source_id
 from transforms.media.suffixes import MEDIA, suffix_of
 from transforms.metrics import COLLECT, UNWATCHED, StepMetrics, Watch
@@ -98,15 +100,15 @@ def list_inputs(_: bytes, inputs: Inputs) -> Iterator[Found]:
     They are an argument and not elements of a beam.Create, whose coder fails on a name that is no UTF-8.
     """
     for value in inputs.values:
-        yield from list_input(value, inputs.stores)
+        yield from list_input(value, inputs.stores, inputs.languages)
     if inputs.kept is not None:
         inventory = inputs.kept.inventory()
         kept = (media._replace(kept=True) for media in inputs.kept.saved_media())
         yield from (media for media in kept if inventory.complete(source_id(media)))
 
 
-def list_input(value: str, stores: Stores) -> Iterator[Found]:
-    """Everything that one `--input` value names, in order of name.
+def list_input(value: str, stores: Stores, languages: frozenset[str] = WHISPER) -> Iterator[Found]:
+    """Everything that one `--input` value names, in order of name; what a manifest says in one of the languages.
 
     A name that exists is taken literally, whatever characters it has; only another may be a pattern.
     """
@@ -119,7 +121,7 @@ def list_input(value: str, stores: Stores) -> Iterator[Found]:
     elif found == "folder":
         yield from _in_folder(store, value)
     elif found is not None and suffix_of(value) in MANIFEST_SUFFIXES:
-        yield from _in_manifest(store, found, stores)
+        yield from _in_manifest(store, found, stores, languages)
     elif found is not None:
         yield media_file(found, found.uri.rsplit("/", 1)[-1])
     elif re.search(r"[*?\[]", value):
@@ -248,38 +250,73 @@ def _matching(store: Store, pattern: str) -> Iterator[Found]:
         yield _nothing(store, pattern, "no_match")
 
 
-def _in_manifest(store: Store, manifest: Entry, stores: Stores) -> Iterator[Found]:
+def _in_manifest(store: Store, manifest: Entry, stores: Stores, languages: frozenset[str]) -> Iterator[Found]:
     """The media of a manifest. A path in it counts from the manifest's own folder."""
     here = media_file(manifest, manifest.uri.rsplit("/", 1)[-1])
-    rows = attempt("CollectMedia", here, lambda: list(read_manifest(_content(store, manifest), manifest.uri)))
+    rows = attempt("CollectMedia", here, lambda: read_manifest(_content(store, manifest), manifest.uri))
     if isinstance(rows, DeadLetter):
         yield rows
         return
-    if not rows:
+    named = [(row, _named(row, here, languages)) for row in rows]
+    shared = shared_ids(each for _, each in named if isinstance(each, Named))
+    empty = True
+    for found in ahead(lambda each: _in_row(*each, here, shared, stores), named):
+        if found is not None:
+            empty = False
+            yield found
+    if empty:
         yield dead_letter("CollectMedia", here, MediaError("bad_manifest", "it has no rows"))
-    yield from ahead(lambda numbered: _in_row(*numbered, here, stores), enumerate(rows, 1))
 
 
-def _in_row(number: int, row: dict[str, Any], manifest: MediaFile, stores: Stores) -> Found:
-    """The media of one row of a manifest."""
-    path = next((str(row[column]) for column in PATH_COLUMNS if row.get(column)), "")
-    language = str(row.get("language") or "")
-    if not path or not re.fullmatch(r"([a-z]{2,3})?", language):
-        problem = "has no path" if not path else f"has the language {language!r}; write a code such as hi"
-        place = f"{manifest.uri}#{number}"
-        lost = manifest._replace(media_id=media_id(place), id=f"{manifest.id} row {number}")
-        return dead_letter("CollectMedia", lost, MediaError("bad_manifest", f"row {number} {problem}"))
-    absolute = "://" in path or path.startswith(("/", "~"))
-    target = path if absolute else join(manifest.uri.rpartition("/")[0], path)
-    place = _canonical(target, stores)
-    name = without_secrets(path) if row.get("id") in (None, "") else str(row["id"])
-    unknown = _unknown(place, name)
-    entry = attempt("CollectMedia", unknown, lambda: _look_up(target, stores))
-    if isinstance(entry, DeadLetter):
-        return entry
-    if entry is None or entry == "folder":
-        return dead_letter("CollectMedia", unknown, MediaError("missing", place))
-    return media_file(entry, name, language)
+def _named(row: Row, manifest: MediaFile, languages: frozenset[str]) -> Named | DeadLetter:
+    place = f"{manifest.uri}#{row.number}"
+    lost = manifest._replace(media_id=media_id(place), id=f"{manifest.id} row {row.number}")
+    return attempt("CollectMedia", lost, lambda: read_row(row, languages))
+
+
+def _in_row(
+    row: Row, named: Named | DeadLetter, manifest: MediaFile, shared: frozenset[str], stores: Stores
+) -> Found | None:
+    """The media of one row of a manifest; None where the row is a remark."""
+    if isinstance(named, DeadLetter):
+        return named
+    folder = manifest.uri.rpartition("/")[0]
+    for path in named.paths:
+        target = path if "://" in path or path.startswith(("/", "~")) else join(folder, path)
+        place = _canonical(target, stores)
+        media = _of_row(_unknown(place, ""), path, named, shared)
+        entry = attempt("CollectMedia", media, functools.partial(_look_up, target, stores))
+        if isinstance(entry, Entry):
+            return _of_row(media_file(entry, ""), path, named, shared)
+        if isinstance(entry, DeadLetter):
+            return entry
+    if row.remark:
+        return None
+    wrong = _why_missing(named, place, entry == "folder")
+    return dead_letter("CollectMedia", media, MediaError("missing", f"row {row.number}: {wrong}"))
+
+
+def _of_row(media: MediaFile, path: str, named: Named, shared: frozenset[str]) -> MediaFile:
+    """The media with what its row says of it; ids that more than one media has are told apart."""
+    identity = media_id(media.uri + named.part) if named.part else media.media_id
+    name = named.id or without_secrets(tidy(path)) + named.part
+    return media._replace(
+        media_id=identity,
+        id=f"{name}~{identity[:8]}" if named.plain_id in shared else name,
+        language=named.language,
+        start_s=named.start_s,
+        length_s=named.length_s,
+    )
+
+
+def _why_missing(named: Named, place: str, is_folder: bool) -> str:
+    if is_folder:
+        return f"{place} is a folder: name its files, or give the folder to --input"
+    if named.inside:
+        return f"{place}; the table holds the audio itself: write it to files, and name those"
+    if re.search(r"[*?\[]", place):
+        return f"{place}; a manifest takes no patterns: give it to --input"
+    return place
 
 
 def _canonical(uri: str, stores: Stores) -> str:

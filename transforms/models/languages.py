@@ -128,7 +128,7 @@ def known_code(text: str, known: frozenset[str] = WHISPER) -> str:
     """The code that a model knows the language by, or "" where the text says that it is to be found.
 
     The text is a code of two or three letters, with or without a region or a script, or a name: `hi`, `hin`, `hi-IN`,
-    `HI`, `Hindi`, `हिन्दी`. Standard Arabic, Mandarin and their like (`arb`, `cmn`) go under the language that they are of.
+    `HI`, `Hindi`, `हिन्दी`. Mandarin, Standard Arabic and their like (`cmn`, `arb`) go under the language they are of.
 
     Raises:
         ValueError: nobody can tell what is meant, or the model does not know it; the message says what to write.

@@ -48,7 +48,9 @@ def test_what_people_write_is_understood(code, written):
     assert {text: known_code(text) for text in written} == dict.fromkeys(written, code)
 
 
-@pytest.mark.parametrize("text", ["klingonese", "x", "12", "hi, en", "hi en", "xx", "3", "en-", "हिन्", "\0", "a" * 99])
+@pytest.mark.parametrize(
+    "text", ["klingonese", "x", "12", "hi, en", "hi en", "xx", "3", "en-", "हिन्", "\0", "a" * 99]
+)
 def test_what_is_no_language_is_refused_with_what_to_write(text):
     with pytest.raises(ValueError, match="write a language code, such as hi or en"):
         known_code(text)
@@ -77,7 +79,8 @@ def test_a_models_own_codes_come_first():
 
 
 @pytest.mark.parametrize(
-    ("text", "code"), [("", ""), ("English", "en"), ("fr-CA", "fr"), ("deu", "de"), ("jv", "jw"), ("zu", "zu"), ("zul", "zu")]
+    ("text", "code"),
+    [("", ""), ("English", "en"), ("fr-CA", "fr"), ("deu", "de"), ("jv", "jw"), ("zu", "zu"), ("zul", "zu")],
 )
 def test_a_language_to_translate_to_need_not_be_one_of_whispers(text, code):
     assert target_code(text) == code
@@ -90,6 +93,8 @@ def test_a_language_to_translate_to_cannot_be_found(text):
 
 
 def test_nothing_heavy_is_imported():
-    code = "import sys, transforms.models.languages; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    code = (
+        "import sys, transforms.models.languages; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
