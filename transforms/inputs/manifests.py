@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 from transforms.dead_letters import MediaError
 from transforms.media.suffixes import suffix_of
 
-PATH_COLUMNS = ("path", "uri", "url", "file", "file_path", "filepath", "file_name", "filename")
-PATH_COLUMNS += ("audio", "audio_path", "audio_filepath", "audio_file", "audio_filename", "audio_url")
-PATH_COLUMNS += ("wav", "wav_path", "wav_filename", "media", "video", "video_path")
+PATH_COLUMNS = (
+    *("path", "uri", "url", "file", "file_path", "filepath", "file_name", "filename"),
+    *("audio", "audio_path", "audio_filepath", "audio_file", "audio_filename", "audio_url"),
+    *("wav", "wav_path", "wav_filename", "media", "video", "video_path"),
+)
 COLUMNS = frozenset([*PATH_COLUMNS, "id", "language", "lang", "offset", "duration"])
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 csv.field_size_limit(1 << 30)  # a cell may hold a transcript, and must not cost all other rows

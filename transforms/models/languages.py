@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import langcodes
 
@@ -160,7 +160,7 @@ def target_code(text: str) -> str:
     return next((code for code in possible if code in WHISPER), possible[0])
 
 
-def _possible(text: str) -> Iterable[str]:
+def _possible(text: str) -> Iterator[str]:
     """The codes that may be meant, the likeliest first; none where it is no language."""
     name = re.sub(r"\s*\(.*\)$", "", _folded(text))  # Portuguese (Brazil)
     if name in _codes:
@@ -170,8 +170,8 @@ def _possible(text: str) -> Iterable[str]:
         tag = langcodes.Language.get(name)
     except langcodes.LanguageTagError:
         return
-    standard = tag.language
-    if not re.fullmatch("[a-z]{2,3}", standard or "") or standard in TO_BE_FOUND or not tag.is_valid():
+    standard = tag.language or ""
+    if not re.fullmatch("[a-z]{2,3}", standard) or standard in TO_BE_FOUND or not tag.is_valid():
         return
     yield from (code for code in (standard, OF_WHISPER.get(standard)) if code)
     yield tag.prefer_macrolanguage().language or standard
