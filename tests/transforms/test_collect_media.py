@@ -18,6 +18,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from transforms.collect_media import CollectMedia, Inputs, list_input, media_id, take_once
 from transforms.inputs.names import file_name
+from transforms.layers import source_id
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Stores
 from transforms.storage.local import LocalStore
@@ -34,7 +35,7 @@ ODD_NAMES = [
     "100%d.mp3",
     "a:b.mp3",
 ]
-MANIFESTS = [".txt", ".csv", ".jsonl", ".parquet"]
+MANIFESTS = [".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".m3u", ".m3u8", ".parquet"]
 
 
 def put(path: pathlib.Path, content: bytes = b"audio") -> pathlib.Path:
@@ -60,15 +61,15 @@ def letters(*values: object) -> list[tuple[str, str]]:
 
 def write_manifest(path: pathlib.Path, rows: list[dict[str, object]]) -> pathlib.Path:
     """The rows as a manifest of the kind that the suffix says; a .txt keeps the paths alone."""
-    if path.suffix == ".txt":
+    if path.suffix in (".txt", ".m3u", ".m3u8"):
         path.write_text("".join(f"{row['path']}\n" for row in rows))
-    elif path.suffix == ".jsonl":
+    elif path.suffix in (".json", ".jsonl", ".ndjson"):
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     elif path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
     else:
         with path.open("w", newline="") as out:
-            writer = csv.DictWriter(out, list(rows[0]))
+            writer = csv.DictWriter(out, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
             writer.writeheader()
             writer.writerows(rows)
     return path
@@ -223,8 +224,8 @@ def test_a_manifest_may_number_its_media_from_zero(tmp_path, suffix):
     assert ids(write_manifest(tmp_path / f"m{suffix}", [{"path": "a.mp3", "id": 0}])) == ["0"]
 
 
-@pytest.mark.parametrize("column", ["path", "uri", "url", "file"])
-def test_the_path_column_has_one_of_four_names(tmp_path, column):
+@pytest.mark.parametrize("column", ["path", "uri", "url", "file", "audio_filepath"])
+def test_the_path_column_has_one_of_several_names(tmp_path, column):
     put(tmp_path / "a.mp3")
     assert ids(write_manifest(tmp_path / "m.csv", [{column: "a.mp3"}])) == ["a.mp3"]
 
@@ -310,6 +311,88 @@ def test_a_manifest_that_may_not_be_read_is_unreadable(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LocalStore, "read", locked)
         assert letters(manifest) == [("unreadable", "m.txt")]
+
+
+def test_a_line_that_looks_like_a_remark_is_a_file_where_there_is_one(tmp_path):
+    put(tmp_path / "#1.mp3")
+    (tmp_path / "m.txt").write_text("# mine\n#1.mp3\n#2.mp3\n")
+    assert ids(tmp_path / "m.txt") == ["#1.mp3"]
+    (tmp_path / "m.txt").write_text("# mine\n")
+    assert letters(tmp_path / "m.txt") == [("bad_manifest", "m.txt")]
+
+
+@pytest.mark.parametrize("name", ["a%20b.mp3", "it's.mp3", '"a".mp3', "'a.mp3'", " a.mp3", "a\\b.mp3", "#a.mp3"])
+def test_a_path_of_a_manifest_that_exists_is_literal(tmp_path, name):
+    put(tmp_path / name)
+    for other in ("a b.mp3", "a.mp3", "a/b.mp3"):
+        put(tmp_path / other)
+    [media] = listed(write_manifest(tmp_path / "m.jsonl", [{"path": name}]))
+    assert media.uri == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "written", ['"a b.mp3"', "'a b.mp3'", " a b.mp3 ", "./a b.mp3", ".\\a b.mp3", "file://{}/a%20b.mp3"]
+)
+def test_a_path_of_a_manifest_may_be_written_otherwise(tmp_path, written):
+    put(tmp_path / "a b.mp3")
+    [media] = listed(write_manifest(tmp_path / "m.txt", [{"path": written.format(tmp_path)}]))
+    assert (media.uri, media.id.rpartition("/")[2]) == (str(tmp_path / "a b.mp3"), "a b.mp3")
+
+
+def test_a_part_of_a_file_is_a_media_of_its_own(tmp_path):
+    put(tmp_path / "a.mp3")
+    rows = [{"path": "a.mp3"}, {"path": "a.mp3", "offset": 1.5, "duration": 2}, {"path": "./a.mp3", "offset": 4}]
+    whole, part, rest = listed(write_manifest(tmp_path / "m.jsonl", rows))
+    assert [each.id for each in (whole, part, rest)] == ["a.mp3", "a.mp3#t=1.5,3.5", "a.mp3#t=4"]
+    assert part.media_id == media_id(f"{tmp_path}/a.mp3#t=1.5,3.5")
+    assert {each.uri for each in (whole, part, rest)} == {str(tmp_path / "a.mp3")}
+    assert [(each.start_s, each.length_s) for each in (whole, part, rest)] == [(0, 0), (1.5, 2), (4, 0)]
+
+
+def test_the_same_part_named_twice_is_taken_once(tmp_path):
+    put(tmp_path / "a.mp3")
+    rows = [{"path": "a.mp3", "offset": 0, "duration": 1}, {"path": "./a.mp3", "offset": "0.0", "duration": 1.0}]
+    assert collected(write_manifest(tmp_path / "m.jsonl", rows)) == [("a.mp3", "a.mp3#t=0,1")]
+
+
+def test_equal_ids_of_a_manifest_are_told_apart_and_nothing_is_lost(tmp_path):
+    for name in ("a.mp3", "b.mp3", "c.mp3"):
+        put(tmp_path / name)
+    rows = [{"path": "a.mp3", "id": "x"}, {"path": "b.mp3", "id": "x"}, {"path": "c.mp3", "id": "y"}]
+    rows += [{"path": "gone.mp3", "id": "x"}, {"path": "c.mp3", "id": "y"}]
+    found = listed(write_manifest(tmp_path / "m.jsonl", rows))
+    names = [(each.media if isinstance(each, DeadLetter) else each) for each in found]
+    assert [each.id for each in names] == [
+        *(f"x~{media_id(str(tmp_path / name))[:8]}" for name in ("a.mp3", "b.mp3")),
+        "y",
+        f"x~{media_id(str(tmp_path / 'gone.mp3'))[:8]}",
+        "y",
+    ]
+
+
+def test_a_language_is_the_same_media_however_it_is_written(tmp_path):
+    put(tmp_path / "a.mp3")
+    written = ["hi", "hin", "HI", "hi-IN", "Hindi", "हिन्दी"]
+    found = listed(write_manifest(tmp_path / "m.csv", [{"path": "a.mp3", "language": each} for each in written]))
+    assert {(each.language, source_id(each)) for each in found} == {("hi", source_id(found[0]))}
+
+
+def test_a_language_that_the_model_does_not_know_is_its_rows_letter(tmp_path):
+    put(tmp_path / "a.mp3")
+    manifest = write_manifest(tmp_path / "m.csv", [{"path": "a.mp3", "language": each} for each in ("fr", "en")])
+    letter, media = list_input(str(manifest), Stores(), frozenset({"en"}))
+    assert (letter.code, letter.detail) == (
+        "bad_manifest",
+        "row 1: the model does not know the language 'fr'; it knows en",
+    )
+    assert media.language == "en"
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.tsv", "a.m3u", "a.ndjson"])
+def test_a_folder_is_not_searched_for_manifests(tmp_path, name):
+    put(tmp_path / "in" / name, b'{"path": "../b.mp3"}')
+    put(tmp_path / "b.mp3")
+    assert letters(tmp_path / "in") == [("no_match", str(tmp_path / "in"))]
 
 
 def test_bad_rows_do_not_share_an_identity(tmp_path):
