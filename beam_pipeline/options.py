@@ -76,8 +76,8 @@ def _add_input(made: Parser) -> None:
         action="extend",
         required=True,
         metavar="MEDIA",
-        help="media files, folders (searched through), patterns (quoted) and manifests (.txt .csv .jsonl .parquet "
-        "with a column `path`, and `language` and `id` if you like); may be given several times",
+        help="media files, folders (searched through), patterns (quoted) and manifests (.txt .csv .tsv .json .jsonl "
+        ".ndjson .m3u .parquet: see docs/input.md); may be given several times",
     )
 
 
@@ -150,7 +150,7 @@ def _add_transcribe(made: Parser) -> None:
         "which knows a small vocabulary in synthetic voices",
     )
     group.add_argument("--model_revision", default="", help="branch, tag or commit on the hub")
-    group.add_argument("--language", default="", help="code of the language of all media, such as hi; found if empty")
+    group.add_argument("--language", default="", help="language of all media, such as hi; found if empty")
     group.add_argument(
         "--languages", nargs="+", default=[], metavar="CODE", help="the languages to choose from; all if none"
     )

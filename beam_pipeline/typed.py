@@ -42,7 +42,7 @@ class Options(TypedDict, total=False):
     model: str | os.PathLike[str]
     # branch, tag or commit on the hub
     model_revision: str
-    # code of the language of all media, such as hi; found if empty
+    # language of all media, such as hi; found if empty
     language: str
     # the languages to choose from; all if none
     languages: Iterable[str]

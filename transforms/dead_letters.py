@@ -21,7 +21,7 @@ SHARE_FROM = 20  # media tried, below which a share says nothing
 CODES = {
     "missing": "There is no file at this path. Check the spelling; a relative path counts from where you run.",
     "no_match": "The pattern matches no file, or the folder holds no media. Quote the pattern for the shell.",
-    "bad_manifest": "The manifest, or a row of it, cannot be read. Give it a column named `path`.",
+    "bad_manifest": "The manifest or a row of it cannot be taken: `detail` says which, and what to write.",
     "unreadable": "The file cannot be opened. Give this user the right to read it, and add `--retry_failed`.",
     "store_failed": "The store did not give the whole file, though asked again. Later, add `--retry_failed`.",
     "changed": "The file was changed while it was read. Add `--retry_failed` when it is complete.",
