@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -43,7 +45,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., pathlib.Path
         if (name, *arguments) not in folders:
             folder = tmp_path_factory.mktemp(name)
             command = ["bash", str(MAKE / f"{name}.sh"), str(folder), *arguments]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+            path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])  # for its python3
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=120, env={**os.environ, "PATH": path}
+            )
             assert done.returncode == 0, done.stderr
             folders[(name, *arguments)] = folder
         return folders[(name, *arguments)]

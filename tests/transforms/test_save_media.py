@@ -80,7 +80,7 @@ def test_other_options_leave_no_files_of_theirs_under_the_name(layers):
     assert files(layers) == ["talks/a.srt"]
     state = other.state(transcript().media)
     assert layers.list_now().saved == {name_key("talks/a"): (state,)}
-    assert layers.saved_files("talks/a", state)[1] == ["media/talks/a.srt"]
+    assert layers.saved_note(name_key("talks/a"), state).files == ("media/talks/a.srt",)
 
 
 def test_a_media_that_is_joined_by_one_of_the_same_name_leaves_no_files_under_its_old_one(layers):
@@ -99,7 +99,7 @@ def test_a_name_that_another_media_took_is_not_deleted_from_under_it(layers):
     save(transcript("talks/b"), layers, SaveConfig(("txt",)))
     assert files(layers) == ["talks/a.txt", "talks/b.txt"]
     [state] = layers.list_now().saved[name_key("talks/a")]
-    assert layers.saved_files("talks/a", state)[0] == "2" * 32
+    assert layers.saved_note(name_key("talks/a"), state).media.media_id == "2" * 32
 
 
 def test_a_name_that_cannot_be_is_a_dead_letter_and_a_full_disk_is_not(layers, tmp_path, monkeypatch):
