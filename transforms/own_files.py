@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 from transforms.ahead import ahead
 from transforms.dataset_schema import TABLES
 from transforms.layers import LEFT, RECORD, Layers, SavedNote, json_bytes, name_key
+from transforms.media.suffixes import MEDIA, suffix_of
+from transforms.records import MediaFile
 from transforms.storage import Entry, Store, join
 
 PUBLISHED = "_work/published.json"
@@ -77,14 +79,10 @@ def look(layers: Layers, kinds: tuple[str, ...]) -> Found:
 def read_published(layers: Layers, shards: Iterable[Entry] = ()) -> Published:
     """What runs have noted; or, of a version that noted nothing of this, what its run.json answers for."""
     content = _json(layers, PUBLISHED)
-    if content is not None:
+    if content is not None and all(isinstance(content.get(name), list) for name in ("files", "shards", "last")):
         kinds = content.get("kinds")
-        return Published(
-            tuple(content.get("files", ())),
-            tuple(content.get("shards", ())),
-            None if kinds is None else tuple(kinds),
-            tuple(content.get("last", ())),
-        )
+        known = tuple(kinds) if isinstance(kinds, list) else None
+        return Published(tuple(content["files"]), tuple(content["shards"]), known, tuple(content["last"]))
     record = _json(layers, RECORD)
     if record is None or not {"run", "layers", "started"} <= record.keys():
         return Published()
@@ -145,11 +143,17 @@ def stored_digest(store: Store, uri: str) -> str | None:
     return digest_of(store.read(uri)) if store.stat(uri) else None
 
 
-def own(layers: Layers, note: SavedNote) -> set[str]:
-    """The files of a note that are ours: those that were written, and those being written that have our content."""
+def own(layers: Layers, note: SavedNote, media: MediaFile) -> set[str]:
+    """The files of a note that are ours: those that were written, and those being written that have our content.
+
+    The media itself never is: a link, or another spelling of its place, may lead from the input to a file of ours.
+    """
+    store = layers.store
     begun = note.digests.keys() - set(note.files)
-    written = {name for name in begun if stored_digest(layers.store, join(layers.output, name)) == note.digests[name]}
-    return {name for name in {*note.files, *written} if _is_file_of_media(name)}
+    written = {name for name in begun if stored_digest(store, join(layers.output, name)) == note.digests[name]}
+    ours = {name for name in {*note.files, *written} if name.startswith("media/") and ".." not in name.split("/")}
+    audio = {name: store.stat(join(layers.output, name)) for name in ours if suffix_of(name) in MEDIA}
+    return ours - {name for name, found in audio.items() if found and found.version == media.version}
 
 
 @dataclasses.dataclass
@@ -181,7 +185,7 @@ def remove_files(
     """
     notes = {state: note for state in states if (note := layers.saved_note(key, state))}
     removed, unknown = Removed(media=1), False
-    for name in sorted(set[str]().union(*(own(layers, note) for note in notes.values()))):
+    for name in sorted(set[str]().union(*(own(layers, note, note.media) for note in notes.values()))):
         known = {note.digests[name] for note in notes.values() if name in note.digests}
         uri = join(layers.output, name)
         found = layers.store.stat(uri)
@@ -200,10 +204,6 @@ def remove_files(
     return removed
 
 
-def _is_file_of_media(name: str) -> bool:
-    return name.startswith("media/") and ".." not in name.split("/")
-
-
 def _below_output(layers: Layers, uri: str) -> str:
     return uri.removeprefix(layers.store.canonical(layers.output)).lstrip("/")
 
@@ -212,6 +212,6 @@ def _json(layers: Layers, name: str) -> dict[str, Any] | None:
     """The content of an object below the output, None where it is none of ours."""
     try:
         content = json.loads(layers.store.read(join(layers.output, name)))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

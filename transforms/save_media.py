@@ -181,7 +181,7 @@ def _write(
     as_now = notes.get(layers.state(media, transcript.complete))
     if len(states) == 1 and as_now and as_now.digests == digests:
         for name, content in files.items():  # the others stay as they are, also if somebody has changed them
-            _put(name, content, layers, media, owned=False)
+            _put(name, content, layers, owned=False)
     else:
         _replace(transcript, files, digests, layers, {state: note for state, note in notes.items() if note})
     _leave_other_name(media, layers, earlier)
@@ -196,15 +196,15 @@ def _replace(
 ) -> None:
     """Put the files in place of those that the notes name, under a note that says which are under way."""
     media, key = transcript.media, name_key(transcript.media.name)
-    owned = set[str]().union(*(own(layers, note) for note in notes.values()))
+    owned = set[str]().union(*(own(layers, note, media) for note in notes.values()))
     if UNFINISHED in notes or not layers.begin_saving(media, owned, digests, anew=True):
         if UNFINISHED not in notes and (begun := layers.saved_note(key, UNFINISHED)):  # by a try of this run
-            owned |= own(layers, begun)
+            owned |= own(layers, begun, media)
         layers.begin_saving(media, owned, digests, anew=False)  # from here on no earlier state is true
     for state in notes.keys() - {UNFINISHED}:
         layers.forget_saved(key, state)
     for name, content in files.items():
-        if not _put(name, content, layers, media, name in owned):
+        if not _put(name, content, layers, name in owned):
             _put_after_all(name, content, layers, media, digests[name])
     for name in owned - set(files):
         layers.store.delete(join(layers.output, name))
@@ -212,16 +212,15 @@ def _replace(
     layers.forget_saved(key, UNFINISHED)
 
 
-def _put(name: str, content: bytes | pathlib.Path, layers: Layers, media: MediaFile, owned: bool) -> bool:
-    """Put a file in its place; False where one lies there that is not owned, or that is the media itself."""
+def _put(name: str, content: bytes | pathlib.Path, layers: Layers, owned: bool) -> bool:
+    """Put a file in its place; False where one lies there that is not owned."""
     store, uri = layers.store, join(layers.output, name)
     if isinstance(content, bytes):
         if not owned:
             return store.put_new(uri, content)
         store.put(uri, content)
         return True
-    found = store.stat(uri)
-    if found and (not owned or found.version == media.version):  # a link, or another spelling, may lead to the source
+    if not owned and store.stat(uri):
         return False
     store.put_file(uri, content)
     return True
@@ -237,8 +236,9 @@ def _put_after_all(name: str, content: bytes | pathlib.Path, layers: Layers, med
         return
     key = name_key(media.name)
     notes = [layers.saved_note(key, state) for state in layers.states_now(key)]
-    if not any(note and name in note.files for note in notes) or not _put(name, content, layers, media, owned=True):
+    if not any(note and name in own(layers, note, media) for note in notes):
         raise MediaError("not_ours" if layers.store.stat(join(layers.output, name)) else "cannot_save", name)
+    _put(name, content, layers, owned=True)
 
 
 def _leave_other_name(media: MediaFile, layers: Layers, earlier: Inventory) -> None:
@@ -256,7 +256,7 @@ def _remove(media: MediaFile, name: str, layers: Layers, states: Iterable[str]) 
     for state in states:
         note = layers.saved_note(name_key(name), state)
         if note and note.media.media_id == media.media_id:
-            for file in own(layers, note):
+            for file in own(layers, note, media):
                 layers.store.delete(join(layers.output, file))
             layers.forget_saved(name_key(name), state)
 

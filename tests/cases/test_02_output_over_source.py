@@ -30,7 +30,8 @@ def test_a_run_that_would_replace_what_is_not_its_own_refuses_and_names_it(proje
     assert content(project) == before
     assert ended.said.splitlines()[-1] == (
         f"error: --output {project}: this run would replace files that no run wrote there: media/other.json, "
-        "media/talk.opus, media/talk.srt, media/talk.txt, run.json and 3 more. Take another --output, or move them away"
+        "media/talk.opus, media/talk.srt, media/talk.txt, run.json and 3 more. "
+        "Take another --output, or move them away"
     )
 
 
