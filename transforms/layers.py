@@ -124,7 +124,7 @@ class Layers:
 
     def list_saved(self) -> dict[str, tuple[str, ...]]:
         """The states that are noted at this moment, by the hash of their name."""
-        return _in_folders(self._names("_work/saved"))
+        return _in_folders(name for name in self._names("_work/saved") if "/" in name)
 
     def committed(self, media: MediaFile) -> tuple[str, ...]:
         """The names of the media's chunks that are committed at this moment."""
@@ -286,6 +286,12 @@ class Layers:
     def _now(self, fingerprint: str) -> str:
         """The fingerprint in this generation."""
         return f"{fingerprint}-{self.generation}" if self.generation else fingerprint
+
+    def in_use(self) -> dict[str, str]:
+        """The folder of each layer that holds what these options make, below the layer's own; "" where none does."""
+        asr = self._now(self.asr)
+        by_llm = join(self.translation_language, self._now(self.translation)) if self.translation else ""
+        return {"asr": asr, "translation": by_llm, "dead": asr}
 
     def _transcribed(self, *media: MediaFile) -> str:
         """The folder of the asr layer, or of one media in it."""
