@@ -102,7 +102,12 @@ def make_job(flags: argparse.Namespace) -> Job:
         translate=translate,
         save=save,
         dataset=DatasetConfig(
-            flags.num_shards, _about(flags, model), time.time(), changed, audio_is_kept=flags.keep_audio
+            flags.num_shards,
+            _about(flags, model),
+            time.time(),
+            changed,
+            audio_is_kept=flags.keep_audio,
+            keep_missing=flags.keep_missing,
         ),
     )
 

@@ -105,6 +105,8 @@ def show(
     made.add_argument("--output", required=True, metavar="FOLDER", help="what was the run's --output")
     if program.endswith("status"):
         made.add_argument("--watch", action="store_true", help="look again every few seconds until the run ends")
+    if program.endswith("prune"):
+        made.add_argument("--dry_run", action="store_true", help="tell what would be removed, and remove nothing")
     return answered(argv, made, answer)
 
 

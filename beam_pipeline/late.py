@@ -23,6 +23,7 @@ from apache_beam.options.value_provider import RuntimeValueProvider
 
 from beam_pipeline import launch, options
 from beam_pipeline.failures import retry_command
+from beam_pipeline.found import find
 from beam_pipeline.job import Job, make_job
 from beam_pipeline.last_run import LastRun
 from beam_pipeline.submit import Target
@@ -110,14 +111,15 @@ def _of_this_run(job: Job) -> Job:
 def _owned(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -> Job:
     """The job in the generation that its output is in; whichever worker comes first claims it for all."""
     try:
-        owner = None if _is_ours(job) else claim(job.layers, still_runs=still_runs)
-    except OccupiedError:
+        found = None if _is_ours(job) else find(job)
+        owner = found and claim(job.layers, still_runs=still_runs)
+    except (OccupiedError, ValueError):  # another worker of this job may have begun to write
         if not _is_ours(job):
             raise
         owner = None
-    if owner is None:
+    if found is None or owner is None:
         return job.in_generation(anew=False)
-    job, _ = launch.begin(job, owner, flags, target, words)
+    job, _ = launch.begin(job, owner, flags, target, words, found)
     google = PipelineOptions(target.flags).view_as(GoogleCloudOptions)
     owner.beat(job={"dataflow": google.region, "project": google.project, "name": target.name}, left=True)
     return job

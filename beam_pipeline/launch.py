@@ -22,6 +22,7 @@ from beam_pipeline.alive import alive
 from beam_pipeline.errors import RunFailedError
 from beam_pipeline.estimate import Extent, describe
 from beam_pipeline.failures import retry_command
+from beam_pipeline.found import find, kinds
 from beam_pipeline.job import Job
 from beam_pipeline.last_run import LastRun
 from beam_pipeline.progress import Progress
@@ -36,6 +37,7 @@ from transforms.media import ffmpeg
 from transforms.metrics import STEPS, Watch
 from transforms.models.catalog import DEMO_NOTICE, ModelError
 from transforms.models.whisper import WhisperHandler
+from transforms.own_files import Found, commit_published
 from transforms.owner import OccupiedError, Owner, check_owner, claim, now
 from transforms.plan_work import plan
 from transforms.records import DeadLetter, MediaFile
@@ -108,7 +110,7 @@ def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
     """
     counts: dict[str, int] = {}
     left = Extent()
-    inventory = job.layers.list_now()
+    inventory = dataclasses.replace(job.layers.list_now(), gaps=find(job).gaps)
     for found in named(_listed(job)):
         chunk = plan(found, job.layers, inventory, job.plan)
         todo = "done before" if chunk.saved else "write files" if chunk.transcribed else "transcribe"
@@ -140,21 +142,28 @@ def run(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -
     except OSError as error:
         raise ValueError(f"--metrics_port {flags.metrics_port} cannot be served: {error.strerror}") from error
     try:
+        found = find(job)
         owner = claim(job.layers, still_runs=still_runs)
     except OSError as error:
         raise ValueError(f"--output {job.output} cannot be written: {error}") from error
     _stop_on_signals()
     with progress, alive(owner, lambda: progress.counts):
-        return _run_owned(job, flags, target, words, progress, owner)
+        return _run_owned(job, flags, target, words, progress, owner, found)
 
 
 def _run_owned(
-    job: Job, flags: argparse.Namespace, target: Target, words: list[str], progress: Progress, owner: Owner
+    job: Job,
+    flags: argparse.Namespace,
+    target: Target,
+    words: list[str],
+    progress: Progress,
+    owner: Owner,
+    found: Found,
 ) -> Ended:
     """Run the job on an output that is ours, and leave behind how it ended."""
     record, result = None, None
     try:
-        job, record = begin(job, owner, flags, target, words)
+        job, record = begin(job, owner, flags, target, words, found)
         if job.model.is_demo:
             log.warning(DEMO_NOTICE)
         log.info("output %s", job.output)
@@ -181,15 +190,17 @@ def _run_owned(
 
 
 def begin(
-    job: Job, owner: Owner, flags: argparse.Namespace, target: Target, words: list[str]
+    job: Job, owner: Owner, flags: argparse.Namespace, target: Target, words: list[str], found: Found
 ) -> tuple[Job, dict[str, Any]]:
     """Make an output that is ours ready for the run; gives the job as it has to be done there, and its record."""
     if owner.found_dead:
         job.layers.store.sweep(job.output)
     job = job.in_generation(anew=flags.overwrite)
+    commit_published(job.layers, found.published.with_run(kinds(job), job.dataset.num_shards))
     record = _start_record(job, flags, target, words)
     retry = retry_command(LastRun(record, job.layers))
     job.layers.forget_plans()
+    job.layers.commit_gaps(found.gaps)
     job.layers.commit_generation(finished=False)
     return dataclasses.replace(job, dataset=dataclasses.replace(job.dataset, retry=retry)), record
 
@@ -231,6 +242,10 @@ def _finish(job: Job, summary: dict[str, Any]) -> int:
     if this_run.get("audio_sec"):
         audio, wall = this_run["audio_sec"], this_run["wall_sec"]
         print(f"this run: {audio:.0f} s of audio in {wall:.0f} s, {audio / max(wall, 0.1):.1f} x real time")
+    if files := this_run.get("files_removed"):
+        print(f"{this_run['left']} media left the input: {files} files of theirs were removed")
+    if left := this_run.get("left_and_kept"):
+        print(f"{left} media left the input, as it seems; not all of it could be listed, so their files were kept")
     if not summary["dead_letters"]:
         return DONE
     failures = ", ".join(f"{number} {code}" for code, number in summary["failures"].items())

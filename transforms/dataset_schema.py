@@ -100,6 +100,7 @@ DEAD_LETTERS = pa.schema(
     ],
     {"schema_version": str(SCHEMA_VERSION)},
 )
+TABLES = {"transcripts": TRANSCRIPTS, "segments": SEGMENTS, "dead_letters": DEAD_LETTERS}
 
 
 def transcript_row(transcript: Transcript) -> dict[str, Any]:

@@ -36,6 +36,7 @@ CODES = {
     "decode_failed": "ffmpeg failed. `detail` holds its last words; play the file to see whether it is damaged.",
     "engine_failed": "The model failed on every window: see `detail`. Put it right, and add `--retry_failed`.",
     "cannot_save": "Its files cannot have its name. Give it another `id` in a manifest, and add `--retry_failed`.",
+    "not_ours": "A file that no run wrote lies where its own would, see `detail`. Move it; add `--retry_failed`.",
     "incomplete": "Not every window came back from the model. Add `--retry_failed`; report it if it stays.",
     "layer_lost": "What was committed of this media cannot be read any more. Add `--retry_failed`: it is done again.",
     "unexpected": "An error that this software did not foresee. `detail` holds it: please report it.",
@@ -47,7 +48,7 @@ PROBLEMS = {  # of a media that still has a transcript
     "translation_failed": "The translator gave no usable answer for this cue. The next run asks for it again.",
 }
 RETRYABLE = {"missing", "no_match", "unreadable", "store_failed", "changed", "decoder_timeout", "engine_failed"}
-RETRYABLE |= {"decoder_killed", "incomplete", "layer_lost", "unexpected"}
+RETRYABLE |= {"decoder_killed", "not_ours", "incomplete", "layer_lost", "unexpected"}
 
 
 class TooManyFailuresError(Exception):

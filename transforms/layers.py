@@ -5,6 +5,7 @@
     _work/dead/<fingerprint>/<source>.json                      why a media could not be done
     _work/saved/<hash of the name>/<state>.json                 which files lie under a name, and whose they are
     _work/runs/<run>/<hash>.json                                what the last run was to do
+    _work/gaps/<run>.json                                       which files of people's it did not find
     _work/generation.json                                       how often everything was started anew
 
 A fingerprint covers the options that are meant to change the layer and nothing else, and behind a dash the number of
@@ -23,7 +24,7 @@ import json
 import platform
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from transforms.ahead import ahead
 from transforms.records import (
@@ -43,6 +44,7 @@ from transforms.storage import StorageError, Store, Stores, join
 
 FORMAT = 2  # of the objects below: a new one makes every earlier object count as missing
 UNFINISHED = "unfinished"  # the state of files that are being written
+LEFT = "left"  # the state of a media that left the input: its files are gone
 GENERATION = "_work/generation.json"
 RECORD = "run.json"  # what a run was started with, and how it ended
 
@@ -71,10 +73,19 @@ class Inventory:
     chunks: dict[str, tuple[str, ...]]  # source → "<chunk>-of-<chunks>" of each that is committed
     dead: frozenset[str]  # "<source>"
     saved: dict[str, tuple[str, ...]]  # hash of the name → its states
+    gaps: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # → what is there, where some is not
 
     def complete(self, source: str) -> int:
         """The number of chunks of a media that is committed whole, else 0."""
         return complete(self.chunks.get(source, ()))
+
+
+class SavedNote(NamedTuple):
+    """What is noted of the files under one name."""
+
+    media: MediaFile
+    files: tuple[str, ...]  # below the output, that are the media's
+    digests: dict[str, str]  # of what was put, or is about to be: a file of those alone is ours if it has the digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +118,13 @@ class Layers:
         return Inventory(
             chunks=_in_folders(self._names(self._transcribed())),
             dead=frozenset(self._names(f"_work/dead/{self._now(self.asr)}")),
-            saved=_in_folders(self._names("_work/saved")),
+            saved=self.list_saved(),
+            gaps={key: tuple(kinds) for key, kinds in (self._get(self._gaps()) or {}).items()},
         )
+
+    def list_saved(self) -> dict[str, tuple[str, ...]]:
+        """The states that are noted at this moment, by the hash of their name."""
+        return _in_folders(name for name in self._names("_work/saved") if "/" in name)
 
     def committed(self, media: MediaFile) -> tuple[str, ...]:
         """The names of the media's chunks that are committed at this moment."""
@@ -176,28 +192,45 @@ class Layers:
             return None
         return content["texts"], content["error"]
 
-    def commit_saved(self, media: MediaFile, files: list[str], complete: bool) -> None:
+    def commit_saved(
+        self, media: MediaFile, files: Iterable[str], complete: bool, digests: dict[str, str] | None = None
+    ) -> None:
         """Note that these are the files of the media, whole, made with these options."""
-        self._put(
-            self._saved(name_key(media.name), self.state(media, complete)), {"media": to_plain(media), "files": files}
-        )
+        self._note(media, self.state(media, complete), files, digests or {})
 
-    def begin_saving(self, media: MediaFile, files: list[str]) -> None:
-        """Note, before any is written, which files may lie under the name should the run be killed."""
-        self._put(self._saved(name_key(media.name), UNFINISHED), {"media": to_plain(media), "files": files})
+    def begin_saving(self, media: MediaFile, files: Iterable[str], digests: dict[str, str], anew: bool) -> bool:
+        """Note, before any is written, what will lie under the name should the run be killed.
+
+        `anew` leaves a note that is there as it is, and then gives False.
+        """
+        uri, content = self._saved(name_key(media.name), UNFINISHED), _saved_note(media, files, digests)
+        if anew:
+            return self.store.put_new(uri, json_bytes(content))
+        self._put(uri, content)
+        return True
+
+    def note_left(self, media: MediaFile) -> None:
+        """Note that the media left the input and has no files any more; it may come back."""
+        self._note(media, LEFT, (), {})
 
     def state(self, media: MediaFile, complete: bool = True) -> str:
         """The name of what is noted of a media's files: by all that they were made from, and if a part is missing."""
         digest = _digest(source_id(media), media.id, self._now(self.saved))[:16]
         return digest if complete else incomplete(digest)
 
-    def saved_files(self, name: str, state: str) -> tuple[str, list[str]]:
-        """The media_id and the files of one state of a name, nothing where it is gone."""
-        content = self._get(self._saved(name_key(name), state))
-        return (content["media"]["media_id"], content["files"]) if content else ("", [])
+    def saved_note(self, key: str, state: str) -> SavedNote | None:
+        """What is noted of one state of a name, by its hash; None where it is gone."""
+        content = self._get(self._saved(key, state))
+        if content is None:
+            return None
+        return SavedNote(MediaFile(**content["media"]), tuple(content["files"]), content.get("digests", {}))
 
-    def forget_saved(self, name: str, state: str) -> None:
-        self.store.delete(self._saved(name_key(name), state))
+    def states_now(self, key: str) -> tuple[str, ...]:
+        """The states that are noted of a name at this moment, by its hash."""
+        return tuple(self._names(f"_work/saved/{key}"))
+
+    def forget_saved(self, key: str, state: str) -> None:
+        self.store.delete(self._saved(key, state))
 
     def saved_media(self) -> Iterator[MediaFile]:
         """Every media whose files are noted."""
@@ -223,11 +256,17 @@ class Layers:
                     yield row
 
     def forget_plans(self) -> None:
-        """Delete the plans of other runs."""
-        own = self.store.canonical(join(self.output, "_work/runs", self.run)) + "/"
-        for entry in self.store.list(join(self.output, "_work/runs")):
-            if not entry.uri.startswith(own):
-                self.store.delete(entry.uri)
+        """Delete the plans and the gaps of other runs."""
+        for folder in ("_work/runs", "_work/gaps"):
+            own = self.store.canonical(join(self.output, folder, self.run))
+            for entry in self.store.list(join(self.output, folder)):
+                if not entry.uri.startswith((f"{own}/", f"{own}.")):
+                    self.store.delete(entry.uri)
+
+    def commit_gaps(self, gaps: dict[str, tuple[str, ...]]) -> None:
+        """Keep for the workers of this run which names may lack files, by their hash, and what is there of them."""
+        if gaps:
+            self._put(self._gaps(), gaps)
 
     def commit_dead(self, letter: DeadLetter) -> None:
         self._put(self._dead(source_id(letter.media)), to_plain(letter))
@@ -248,6 +287,12 @@ class Layers:
         """The fingerprint in this generation."""
         return f"{fingerprint}-{self.generation}" if self.generation else fingerprint
 
+    def in_use(self) -> dict[str, str]:
+        """The folder of each layer that holds what these options make, below the layer's own; "" where none does."""
+        asr = self._now(self.asr)
+        by_llm = join(self.translation_language, self._now(self.translation)) if self.translation else ""
+        return {"asr": asr, "translation": by_llm, "dead": asr}
+
     def _transcribed(self, *media: MediaFile) -> str:
         """The folder of the asr layer, or of one media in it."""
         return join("_work/asr", self._now(self.asr), *map(source_id, media))
@@ -261,6 +306,12 @@ class Layers:
 
     def _saved(self, key: str, state: str) -> str:
         return join(self.output, "_work/saved", key, f"{state}.json")
+
+    def _note(self, media: MediaFile, state: str, files: Iterable[str], digests: dict[str, str]) -> None:
+        self._put(self._saved(name_key(media.name), state), _saved_note(media, files, digests))
+
+    def _gaps(self) -> str:
+        return join(self.output, "_work/gaps", f"{self.run}.json")
 
     def _dead(self, source: str) -> str:
         return join(self.output, "_work/dead", self._now(self.asr), f"{source}.json")
@@ -331,6 +382,10 @@ def name_key(name: str) -> str:
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _saved_note(media: MediaFile, files: Iterable[str], digests: dict[str, str]) -> dict[str, Any]:
+    return {"media": to_plain(media), "files": sorted(files), "digests": digests}
 
 
 def _source(transcript: Transcript) -> str:

@@ -15,7 +15,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from transforms.ahead import InFlight
 from transforms.chunks import ChunkConfig, chunks_of
-from transforms.layers import Inventory, Layers, name_key, source_id
+from transforms.layers import Inventory, Layers, file_of, name_key, source_id
 from transforms.metrics import PLAN, UNWATCHED, StepMetrics, Watch
 from transforms.records import DeadLetter, MediaChunk, MediaFile, PlannedMedia
 
@@ -127,7 +127,7 @@ class Cut(beam.DoFn):
 def plan(found: MediaFile | DeadLetter, layers: Layers, inventory: Inventory, config: PlanConfig) -> MediaChunk:
     """What is missing of one media, as one chunk; its number of chunks stays open where it may be long.
 
-    The names of what is committed tell; nothing is read.
+    The names of what is committed tell; nothing is read but the notes of media that lack a file.
     """
     if isinstance(found, DeadLetter):
         return MediaChunk(found.media, failure=found)
@@ -136,10 +136,19 @@ def plan(found: MediaFile | DeadLetter, layers: Layers, inventory: Inventory, co
         return chunk._replace(dead=True)
     if chunks := inventory.complete(source):
         saved = inventory.saved.get(name_key(found.name)) == (layers.state(found),)
-        return chunk._replace(chunks=chunks, transcribed=True, saved=saved)
+        return chunk._replace(chunks=chunks, transcribed=True, saved=saved and _has_all(found, layers, inventory))
     if config.chunks.may_be_long(found):
         return chunk._replace(chunks=0, committed=inventory.chunks.get(source, ()))
     return chunk
+
+
+def _has_all(media: MediaFile, layers: Layers, inventory: Inventory) -> bool:
+    """Whether every file is there that is noted of a media whose files are done."""
+    there = inventory.gaps.get(name_key(media.name))
+    if there is None:
+        return True
+    note = layers.saved_note(name_key(media.name), layers.state(media))
+    return note is not None and set(note.files) <= {file_of(media, kind) for kind in there}
 
 
 def planned(chunk: MediaChunk, layers: Layers) -> PlannedMedia:

@@ -12,7 +12,7 @@ import errno
 import logging
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -22,10 +22,11 @@ from transforms.ahead import InFlight
 from transforms.chunks import ChunkConfig, opened
 from transforms.dataset_schema import SCHEMA_VERSION, transcript_row
 from transforms.dead_letters import FailureLimit, MediaError, dead_letter
-from transforms.layers import UNFINISHED, Inventory, Layers, file_of, json_bytes, name_key, source_id
+from transforms.layers import UNFINISHED, Inventory, Layers, SavedNote, file_of, json_bytes, name_key, source_id
 from transforms.media.ffmpeg import convert
 from transforms.media.subtitles import srt, vtt
 from transforms.metrics import SAVE, UNWATCHED, StepMetrics, Watch
+from transforms.own_files import digest_of, own, stored_digest
 from transforms.records import DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
 from transforms.storage import join
 
@@ -50,6 +51,11 @@ class SaveConfig:
         unknown = set(self.formats) - set(FORMATS)
         if unknown:
             raise ValueError(f"unknown format {', '.join(sorted(unknown))}: choose from {', '.join(FORMATS)}")
+
+    def kinds(self, language: str) -> tuple[str, ...]:
+        """What the files of media end with, translated into the language or, where it is "", not."""
+        translated = [f"{language}.{kind}" for kind in self.formats if kind != "json"] if language else []
+        return (*self.formats, *translated, *(["opus"] if self.audio_of else []))
 
 
 @dataclasses.dataclass
@@ -124,16 +130,18 @@ def save(told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earl
         fresh = source_id(told.media) not in earlier.dead or layers.dead(told.media) != told
         if fresh:
             layers.commit_dead(told)
-        _remove(told.media, told.media.name, layers, earlier)  # of another version, or made with other options
+        states = earlier.saved.get(name_key(told.media.name), ())
+        _remove(told.media, told.media.name, layers, states)  # of another version, or made with other options
         return MediaOutcome(told.media, failed=True, fresh=fresh)
     try:
         with kept_audio(told.media, config.audio_of) as audio:
             _write(told, {**dict(render(told, config.formats)), **audio}, layers, earlier)
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
+    except (MediaError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in UNWRITABLE:
             raise  # a full disk is no fault of this media's
-        letter = dead_letter("SaveMedia", told.media, MediaError("cannot_save", str(error)))
-        return save(letter, layers, config, earlier)
+        wrong = error if isinstance(error, MediaError) else MediaError("cannot_save", str(error))
+        _remove(told.media, told.media.name, layers, [UNFINISHED])
+        return save(dead_letter("SaveMedia", told.media, wrong), layers, config, earlier)
     if source_id(told.media) in earlier.dead:
         layers.forget_dead(told.media)
     return MediaOutcome(told.media, failed=False, fresh=True, audio_s=told.audio.duration_s, chunks=told.chunks)
@@ -161,26 +169,76 @@ def kept_audio(media: MediaFile, config: ChunkConfig | None) -> Iterator[dict[st
 def _write(
     transcript: Transcript, files: dict[str, bytes | pathlib.Path], layers: Layers, earlier: Inventory
 ) -> None:
-    """Put a media's files in place of whatever lies under its name, so that a kill at any moment is made good."""
-    media, store = transcript.media, layers.store
+    """Put a media's files in place of those that a run wrote under its name, so that a kill is made good.
+
+    Raises:
+        MediaError: a file that no run wrote is in the way.
+    """
+    media = transcript.media
     states = earlier.saved.get(name_key(media.name), ())
-    there: set[str] = set()
-    if states:
-        there = {file for state in {*states, UNFINISHED} for file in layers.saved_files(media.name, state)[1]}
-        layers.begin_saving(media, sorted(there | set(files)))  # from here on no earlier state is true
-        for state in set(states) - {UNFINISHED}:
-            layers.forget_saved(media.name, state)
-    for name, content in files.items():
-        if isinstance(content, bytes):
-            store.put(join(layers.output, name), content)
-        else:
-            store.put_file(join(layers.output, name), content)
-    for name in there - set(files):
-        store.delete(join(layers.output, name))
-    layers.commit_saved(media, sorted(files), transcript.complete)
-    if states:
-        layers.forget_saved(media.name, UNFINISHED)
+    notes = {state: layers.saved_note(name_key(media.name), state) for state in states}
+    digests = {name: digest_of(content) for name, content in files.items()}
+    as_now = notes.get(layers.state(media, transcript.complete))
+    if len(states) == 1 and as_now and as_now.digests == digests:
+        for name, content in files.items():  # the others stay as they are, also if somebody has changed them
+            _put(name, content, layers, owned=False)
+    else:
+        _replace(transcript, files, digests, layers, {state: note for state, note in notes.items() if note})
     _leave_other_name(media, layers, earlier)
+
+
+def _replace(
+    transcript: Transcript,
+    files: dict[str, bytes | pathlib.Path],
+    digests: dict[str, str],
+    layers: Layers,
+    notes: dict[str, SavedNote],
+) -> None:
+    """Put the files in place of those that the notes name, under a note that says which are under way."""
+    media, key = transcript.media, name_key(transcript.media.name)
+    owned = set[str]().union(*(own(layers, note, media) for note in notes.values()))
+    if UNFINISHED in notes or not layers.begin_saving(media, owned, digests, anew=True):
+        if UNFINISHED not in notes and (begun := layers.saved_note(key, UNFINISHED)):  # by a try of this run
+            owned |= own(layers, begun, media)
+        layers.begin_saving(media, owned, digests, anew=False)  # from here on no earlier state is true
+    for state in notes.keys() - {UNFINISHED}:
+        layers.forget_saved(key, state)
+    for name, content in files.items():
+        if not _put(name, content, layers, name in owned):
+            _put_after_all(name, content, layers, media, digests[name])
+    for name in owned - set(files):
+        layers.store.delete(join(layers.output, name))
+    layers.commit_saved(media, files, transcript.complete, digests)
+    layers.forget_saved(key, UNFINISHED)
+
+
+def _put(name: str, content: bytes | pathlib.Path, layers: Layers, owned: bool) -> bool:
+    """Put a file in its place; False where one lies there that is not owned."""
+    store, uri = layers.store, join(layers.output, name)
+    if isinstance(content, bytes):
+        if not owned:
+            return store.put_new(uri, content)
+        store.put(uri, content)
+        return True
+    if not owned and store.stat(uri):
+        return False
+    store.put_file(uri, content)
+    return True
+
+
+def _put_after_all(name: str, content: bytes | pathlib.Path, layers: Layers, media: MediaFile, digest: str) -> None:
+    """Put a file where one lies that was not there when the run began: a try of this run may have left it.
+
+    Raises:
+        MediaError: it is not ours.
+    """
+    if stored_digest(layers.store, join(layers.output, name)) == digest:
+        return
+    key = name_key(media.name)
+    notes = [layers.saved_note(key, state) for state in layers.states_now(key)]
+    if not any(note and name in own(layers, note, media) for note in notes):
+        raise MediaError("not_ours" if layers.store.stat(join(layers.output, name)) else "cannot_save", name)
+    _put(name, content, layers, owned=True)
 
 
 def _leave_other_name(media: MediaFile, layers: Layers, earlier: Inventory) -> None:
@@ -190,17 +248,17 @@ def _leave_other_name(media: MediaFile, layers: Layers, earlier: Inventory) -> N
     """
     tail = f"~{media.media_id[:8]}"
     other = media.name.removesuffix(tail) if media.name.endswith(tail) else media.name + tail
-    _remove(media, other, layers, earlier)
+    _remove(media, other, layers, earlier.saved.get(name_key(other), ()))
 
 
-def _remove(media: MediaFile, name: str, layers: Layers, earlier: Inventory) -> None:
+def _remove(media: MediaFile, name: str, layers: Layers, states: Iterable[str]) -> None:
     """Delete the files that lie under the name, if they are the media's own, and what is noted of them."""
-    for state in earlier.saved.get(name_key(name), ()):
-        whose, files = layers.saved_files(name, state)
-        if whose == media.media_id:
-            for file in files:
+    for state in states:
+        note = layers.saved_note(name_key(name), state)
+        if note and note.media.media_id == media.media_id:
+            for file in own(layers, note, media):
                 layers.store.delete(join(layers.output, file))
-            layers.forget_saved(name, state)
+            layers.forget_saved(name_key(name), state)
 
 
 def render(transcript: Transcript, formats: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:

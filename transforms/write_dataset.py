@@ -7,7 +7,8 @@
     report.html                          the same for people, with a few of the media
 
 A media's shard is a hash of its id, and rows are sorted inside a shard: the same layers give the same bytes. Only
-the rows of one row group are held at a time. Shards of an earlier run with another count are removed at the end.
+the rows of one row group are held at a time. Shards of an earlier run with another count are removed at the end, and
+so are the files of media that left the input.
 """
 
 from __future__ import annotations
@@ -29,18 +30,12 @@ from apache_beam.transforms.combiners import TupleCombineFn
 
 from transforms import highlights
 from transforms.ahead import ahead
-from transforms.dataset_schema import (
-    DEAD_LETTERS,
-    SEGMENTS,
-    TRANSCRIPTS,
-    dead_letter_row,
-    segment_rows,
-    transcript_row,
-)
+from transforms.dataset_schema import TABLES, dead_letter_row, segment_rows, transcript_row
 from transforms.dead_letters import attempt
 from transforms.highlights import Highlights, MergeHighlights
 from transforms.layers import Layers, file_of, json_bytes
 from transforms.metrics import DATASET, UNWATCHED, StepMetrics, Watch
+from transforms.own_files import read_published, remove_departed
 from transforms.owner import check_owner, end
 from transforms.records import DeadLetter, MediaChunk, MediaFile, MediaOutcome, Transcript
 from transforms.report import About, report
@@ -48,7 +43,7 @@ from transforms.storage import join
 from transforms.summary import MergeSummaries, Summary, add, of_dead_letter, of_transcript, to_json
 from transforms.transcripts import Provenance, read_transcript
 
-TABLES = {"transcripts": TRANSCRIPTS, "segments": SEGMENTS, "dead_letters": DEAD_LETTERS}
+SHARDS, NOT_LISTED = "_shards", ("_not_listed",)  # beside the figures of the summary: who wrote, what was not there
 DONE, WITH_DEAD_LETTERS = 0, 3  # exit codes of a run that came to its end
 ROW_GROUP = 20_000  # rows, a transcript with each of its segments: a few ten MB, however long the media
 
@@ -63,6 +58,7 @@ class DatasetConfig:
     options: tuple[tuple[str, str], ...] = ()  # those that are not as they come
     retry: str = ""  # the command that tries dead letters again
     audio_is_kept: bool = False
+    keep_missing: bool = False  # media that left the input keep their files
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_shards <= 99_999:
@@ -127,13 +123,14 @@ def write_shard(
             if isinstance(told, DeadLetter):
                 writer.add("dead_letters", [dead_letter_row(told)])
                 add(summary, of_dead_letter(told, outcome))
+                summary[NOT_LISTED] += told.step == "CollectMedia"
                 shown = highlights.merge(shown, highlights.of_dead_letter(told))
             else:
                 writer.add("transcripts", [transcript_row(told)])
                 writer.add("segments", segment_rows(told))
                 add(summary, of_transcript(told, outcome))
                 shown = highlights.merge(shown, highlights.of_transcript(told))
-    summary["_shards", str(shard)] = 1
+    summary[SHARDS, str(shard)] = 1
     return summary, shown
 
 
@@ -165,8 +162,9 @@ def publish(whole: tuple[Summary, Highlights], layers: Layers, config: DatasetCo
     summary, shown = whole
     check_owner(layers)
     _settle_shards(summary, layers, config)
-    figures = Summary({path: value for path, value in summary.items() if path[0] != "_shards"})
-    content = to_json(figures, time.time() - config.started_at, dict(config.about))
+    departed = _settle_media(summary, layers, config)
+    figures = Summary({path: value for path, value in summary.items() if path[0] not in (SHARDS, *NOT_LISTED)})
+    content = to_json(add(figures, departed), time.time() - config.started_at, dict(config.about))
     layers.store.put(join(layers.output, "summary.json"), json_bytes(content, indent=1))
     store = layers.store
 
@@ -183,7 +181,7 @@ def publish(whole: tuple[Summary, Highlights], layers: Layers, config: DatasetCo
 
 def _settle_shards(summary: Summary, layers: Layers, config: DatasetConfig) -> None:
     """Fill the shards that got no media, and remove those of earlier runs."""
-    written = {int(path[1]) for path in summary if path[0] == "_shards"}
+    written = {int(path[1]) for path in summary if path[0] == SHARDS}
     for shard in set(range(config.num_shards)) - written:
         with ShardWriter(layers, shard, config.num_shards):
             pass
@@ -191,11 +189,29 @@ def _settle_shards(summary: Summary, layers: Layers, config: DatasetConfig) -> N
         shard_uri(layers, table, shard, config.num_shards)
         for table, shard in itertools.product(TABLES, range(config.num_shards))
     }
-    store = layers.store
+    store, published = layers.store, read_published(layers)
     for table in TABLES:
-        for entry in store.list(join(layers.output, table)):
-            if entry.uri.endswith(".parquet") and entry.uri not in expected:
+        folder = join(store.canonical(layers.output), table) + "/"
+        for entry in store.list(folder):
+            if published.owns_shard(entry.uri.removeprefix(folder)) and entry.uri not in expected:
                 store.delete(entry.uri)
+
+
+def _settle_media(summary: Summary, layers: Layers, config: DatasetConfig) -> Summary:
+    """Remove the files of media that left the input; gives the figures of it.
+
+    A mount that is gone looks like media that left: where an input could not be listed whole, nothing is removed. Nor
+    is it where the plan, which tells what the input held, is not whole.
+    """
+    if config.keep_missing or not layers.run:
+        return Summary()
+    planned = {row.source: row.name for row in layers.plan()}
+    if summary[NOT_LISTED] or len(planned) < summary["media",]:
+        left = layers.list_saved().keys() - set(planned.values())
+        return Summary({("this_run", "left_and_kept"): len(left)}) if left else Summary()
+    removed = remove_departed(layers, set(planned.values()))
+    figures = {("this_run", "left"): removed.media, ("this_run", "files_removed"): removed.files}
+    return Summary({path: number for path, number in figures.items() if number})
 
 
 def shard_uri(layers: Layers, table: str, shard: int, shards: int) -> str:

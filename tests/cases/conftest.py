@@ -45,11 +45,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., pathlib.Path
         if (name, *arguments) not in folders:
             folder = tmp_path_factory.mktemp(name)
             command = ["bash", str(MAKE / f"{name}.sh"), str(folder), *arguments]
-            path = (
-                f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"  # a python3 that has what this one has
+            path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])  # for its python3
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=120, env={**os.environ, "PATH": path}
             )
-            environment = {**os.environ, "PATH": path}
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
             assert done.returncode == 0, done.stderr
             folders[(name, *arguments)] = folder
         return folders[(name, *arguments)]

@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from tests.conftest import media_of
-from transforms.layers import Inventory, Layers, fingerprint, json_bytes, name_key, source_id
+from transforms.layers import Inventory, Layers, SavedNote, fingerprint, json_bytes, name_key, source_id
 from transforms.records import (
     AudioFacts,
     ChunkTranscript,
@@ -70,7 +70,7 @@ def test_nothing_is_there_before_it_is_committed(layers):
     assert layers.translated(SAID) is None
     assert layers.dead(MEDIA) is None
     assert layers.list_now() == Inventory({}, frozenset(), {})
-    assert layers.saved_files(MEDIA.name, layers.state(MEDIA)) == ("", [])
+    assert layers.saved_note(name_key(MEDIA.name), layers.state(MEDIA)) is None
 
 
 def test_each_layer_has_the_place_that_the_design_gives_it(layers):
@@ -145,9 +145,9 @@ def test_what_lies_under_a_name_says_whose_it_is_and_in_which_state(layers):
     layers.commit_saved(MEDIA, ["a.srt", "a.json"], complete=False)
     state = layers.state(MEDIA, complete=False)
     assert layers.list_now().saved == {name_key(MEDIA.name): (state,)}
-    assert layers.saved_files(MEDIA.name, state) == ("m1", ["a.srt", "a.json"])
+    assert layers.saved_note(name_key(MEDIA.name), state) == SavedNote(MEDIA, ("a.json", "a.srt"), {})
     assert list(layers.saved_media()) == [MEDIA]
-    layers.forget_saved(MEDIA.name, state)
+    layers.forget_saved(name_key(MEDIA.name), state)
     assert layers.list_now().saved == {}
 
 

@@ -11,7 +11,7 @@ from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests.conftest import media_of
-from transforms.layers import Layers, source_id
+from transforms.layers import Layers, name_key, source_id
 from transforms.plan_work import PlanConfig, PlanWork, plan
 from transforms.records import AudioFacts, ChunkTranscript, DeadLetter, MediaChunk
 
@@ -53,6 +53,17 @@ def test_a_saved_media_needs_nothing(layers):
     transcribe(layers)
     save(layers)
     assert planned(layers) == (True, True, False)
+
+
+@pytest.mark.parametrize(
+    ("there", "saved"), [(("srt",), True), (("srt", "txt"), True), ((), False), (("txt",), False)]
+)
+def test_a_media_whose_files_somebody_deleted_needs_them_again(layers, there, saved):
+    transcribe(layers)
+    layers.commit_saved(MEDIA, ["media/a.srt"], True)
+    held = dataclasses.replace(layers.list_now(), gaps={name_key(MEDIA.name): there})
+    chunk = plan(MEDIA, layers, held, PlanConfig())
+    assert (chunk.transcribed, chunk.saved) == (True, saved)
 
 
 def test_files_without_their_transcript_are_no_finished_media(layers):

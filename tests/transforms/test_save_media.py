@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
+import pathlib
 
 import pysubs2
 import pytest
@@ -33,8 +35,6 @@ def layers(tmp_path):
 
 
 def files(layers):
-    import pathlib
-
     root = pathlib.Path(layers.output, "media")
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
@@ -80,7 +80,7 @@ def test_other_options_leave_no_files_of_theirs_under_the_name(layers):
     assert files(layers) == ["talks/a.srt"]
     state = other.state(transcript().media)
     assert layers.list_now().saved == {name_key("talks/a"): (state,)}
-    assert layers.saved_files("talks/a", state)[1] == ["media/talks/a.srt"]
+    assert layers.saved_note(name_key("talks/a"), state).files == ("media/talks/a.srt",)
 
 
 def test_a_media_that_is_joined_by_one_of_the_same_name_leaves_no_files_under_its_old_one(layers):
@@ -99,7 +99,7 @@ def test_a_name_that_another_media_took_is_not_deleted_from_under_it(layers):
     save(transcript("talks/b"), layers, SaveConfig(("txt",)))
     assert files(layers) == ["talks/a.txt", "talks/b.txt"]
     [state] = layers.list_now().saved[name_key("talks/a")]
-    assert layers.saved_files("talks/a", state)[0] == "2" * 32
+    assert layers.saved_note(name_key("talks/a"), state).media.media_id == "2" * 32
 
 
 def test_a_name_that_cannot_be_is_a_dead_letter_and_a_full_disk_is_not(layers, tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def test_a_name_that_cannot_be_is_a_dead_letter_and_a_full_disk_is_not(layers, t
     def full(self, uri, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(LocalStore, "put", full)
+    monkeypatch.setattr(LocalStore, "put_new", full)
     with pytest.raises(OSError, match="No space left"):
         save(transcript("talks/b"), layers, SaveConfig())
 
@@ -148,7 +148,7 @@ class Killed(BaseException):
     """Stands for kill -9: nothing that the code does can catch it."""
 
 
-@pytest.mark.parametrize("after", range(6))
+@pytest.mark.parametrize("after", range(8))
 def test_a_save_with_other_options_that_is_killed_at_any_request_is_made_good(layers, monkeypatch, after):
     save(transcript(), layers, SaveConfig())
     other = dataclasses.replace(layers, saved="other options")
@@ -164,7 +164,7 @@ def test_a_save_with_other_options_that_is_killed_at_any_request_is_made_good(la
         return request
 
     with monkeypatch.context() as patch:
-        for name in ("put", "delete"):
+        for name in ("put", "put_new", "delete"):
             patch.setattr(LocalStore, name, counted(getattr(LocalStore, name)))
         with pytest.raises(Killed):
             save(transcript(), other, SaveConfig(("srt",)))
@@ -176,3 +176,87 @@ def test_a_save_with_other_options_that_is_killed_at_any_request_is_made_good(la
     assert files(layers) == ["talks/a.json"]
     assert layers.list_now().saved == {name_key("talks/a"): (layers.state(transcript().media),)}
     assert UNFINISHED not in layers.list_now().saved[name_key("talks/a")]
+
+
+def test_a_file_that_no_run_wrote_stays_and_makes_a_dead_letter_and_nothing_else_is_left(layers, tmp_path):
+    mine = tmp_path / "out/media/talks/a.srt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("corrected by hand")
+    assert save(transcript(), layers, SaveConfig()).failed
+    letter = layers.dead(transcript().media)
+    assert (letter.code, letter.detail, letter.retryable) == ("not_ours", "media/talks/a.srt", True)
+    assert mine.read_text() == "corrected by hand"
+    assert files(layers) == ["talks/a.srt"]
+    assert layers.list_now().saved == {}
+
+
+def test_a_file_of_a_new_format_that_no_run_wrote_stays_though_others_are_ours(layers, tmp_path):
+    save(transcript(), layers, SaveConfig(("txt",)))
+    mine = tmp_path / "out/media/talks/a.srt"
+    mine.write_text("corrected by hand")
+    other = dataclasses.replace(layers, saved="other options")
+    assert save(transcript(), other, SaveConfig(("txt", "srt"))).failed
+    assert mine.read_text() == "corrected by hand"
+    assert files(layers) == ["talks/a.srt"]
+
+
+def test_a_file_with_our_very_content_is_taken_for_ours(layers):
+    save(transcript(), layers, SaveConfig(("srt",)))
+    for state in layers.list_now().saved[name_key("talks/a")]:
+        layers.forget_saved(name_key("talks/a"), state)  # as a version left it that was killed before it noted them
+    assert not save(transcript(), layers, SaveConfig(("srt",))).failed
+
+
+def test_what_a_try_of_this_run_left_is_ours_though_the_inventory_is_older(layers):
+    earlier = layers.list_now()
+    save_after(transcript(), layers, SaveConfig(("txt",)), earlier)
+    other = transcript(segments=SEGMENTS[:1])  # a server may answer otherwise
+    assert not save_after(other, layers, SaveConfig(("txt",)), earlier).failed
+    assert pathlib.Path(layers.output, "media/talks/a.txt").read_text() == "नमस्ते\n"
+
+
+def test_a_file_that_came_while_a_save_was_killed_is_not_taken_for_ours(layers, monkeypatch):
+    def killed(self, uri, data):
+        if "/media/" in uri:
+            raise Killed
+        return put_new(self, uri, data)
+
+    put_new = LocalStore.put_new
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(LocalStore, "put_new", killed)
+        save(transcript(), layers, SaveConfig(("srt",)))
+    mine = pathlib.Path(layers.output, "media/talks/a.srt")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("corrected by hand")
+    assert save(transcript(), layers, SaveConfig(("srt",))).failed
+    assert mine.read_text() == "corrected by hand"
+
+
+def test_only_what_is_missing_is_written_where_all_else_is_as_it_was(layers):
+    save(transcript(), layers, SaveConfig())
+    here = pathlib.Path(layers.output, "media/talks")
+    (here / "a.srt").unlink()
+    (here / "a.txt").write_text("corrected by hand")
+    save(transcript(), layers, SaveConfig())
+    assert files(layers) == ["talks/a.json", "talks/a.srt", "talks/a.txt", "talks/a.vtt"]
+    assert (here / "a.txt").read_text() == "corrected by hand"
+
+
+def test_the_source_is_not_replaced_by_its_own_audio_whatever_is_noted(layers, monkeypatch, tmp_path):
+    """A link in the input may lead to what an earlier run wrote."""
+    here = pathlib.Path(layers.output, "media/talks/a.opus")
+    here.parent.mkdir(parents=True)
+    here.write_bytes(b"the only copy")
+    (tmp_path / "in.opus").symlink_to(here)
+    found = LocalStore().stat(str(tmp_path / "in.opus"))
+    media = transcript().media._replace(uri=found.uri, version=found.version)
+    layers.commit_saved(media, ["media/talks/a.opus"], True)
+
+    @contextlib.contextmanager
+    def smaller(media, config):
+        (tmp_path / "smaller").write_bytes(b"a small copy")
+        yield {"media/talks/a.opus": tmp_path / "smaller"}
+
+    monkeypatch.setattr("transforms.save_media.kept_audio", smaller)
+    save(transcript(media=media), layers, SaveConfig(("txt",)))
+    assert here.read_bytes() == b"the only copy"

@@ -12,6 +12,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 
 from transforms.dataset_schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TRANSCRIPTS
 from transforms.layers import Layers
+from transforms.own_files import commit_published, read_published
 from transforms.records import (
     AudioFacts,
     ChunkTranscript,
@@ -50,6 +51,7 @@ def kill(layers, number):
 
 def write(layers, outcomes, shards=1):
     config = DatasetConfig(shards, (("model", "demo"),), time.time())
+    commit_published(layers, read_published(layers).with_run((), shards))
     with TestPipeline("FnApiRunner") as pipeline:
         pipeline | beam.Create(outcomes) | WriteDataset(layers, Provenance("whisper", "demo"), config)
     return json.loads(pathlib.Path(layers.output, "summary.json").read_text())

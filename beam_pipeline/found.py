@@ -1,0 +1,81 @@
+"""What lies under the output before a run begins, and whether it may stay where it is."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+
+from beam_pipeline.job import Job
+from transforms.collect_media import keyed_by_name, list_inputs, named
+from transforms.inputs.names import file_name
+from transforms.layers import file_of
+from transforms.own_files import Found, look
+from transforms.records import MediaFile
+from transforms.storage import join
+
+SHOWN = 5  # names in a message
+
+
+def find(job: Job) -> Found:
+    """What lies under the output, when a run can leave alone all that no run wrote.
+
+    Raises:
+        ValueError: it would have to write over it, or remove it.
+        OSError: the output cannot be read.
+    """
+    found = look(job.layers, kinds(job))
+    in_the_way = [*_in_the_way(job, found), *found.foreign]
+    if in_the_way:
+        more = f" and {len(in_the_way) - SHOWN} more" if len(in_the_way) > SHOWN else ""
+        raise ValueError(
+            f"--output {job.output}: this run would replace files that no run wrote there: "
+            f"{', '.join(in_the_way[:SHOWN])}{more}. Take another --output, or move them away"
+        )
+    return found
+
+
+def kinds(job: Job) -> tuple[str, ...]:
+    """What the files of media end with in this job."""
+    return job.save.kinds(job.layers.translation_language)
+
+
+def _in_the_way(job: Job, found: Found) -> list[str]:
+    """The foreign files that lie where a media of the input would have its own.
+
+    Only of media that may have such a name the true name is found: it depends on the others of that name.
+    """
+    if not found.foreign_media:
+        return []
+    foreign = {_folded(name): name for name in found.foreign_media}
+    near = {
+        keyed_by_name(media)[0]
+        for media in _listed(job)
+        for name in _possible_names(media)
+        if any(_folded(file) in foreign for file in _files(job, name))
+    }
+    taken = set[str]()
+    for media in named(media for media in _listed(job) if keyed_by_name(media)[0] in near):
+        for file in _files(job, media.name) if isinstance(media, MediaFile) else ():
+            known = foreign.get(_folded(file))
+            if known == file or (known and job.layers.store.stat(join(job.output, file))):
+                taken.add(known)
+    return sorted(taken)
+
+
+def _listed(job: Job) -> Iterator[MediaFile]:
+    return (media for media in list_inputs(b"", job.inputs) if isinstance(media, MediaFile))
+
+
+def _possible_names(media: MediaFile) -> tuple[str, str]:
+    name = file_name(media.id)
+    return name, f"{name}~{media.media_id[:8]}"
+
+
+def _files(job: Job, name: str) -> Iterator[str]:
+    media = MediaFile("", "", "", "", name=name)
+    return (file_of(media, kind) for kind in kinds(job))
+
+
+def _folded(name: str) -> str:
+    """Equal for names that some file system takes for the same."""
+    return unicodedata.normalize("NFC", name.casefold())

@@ -1,0 +1,136 @@
+"""Removes what the last run on an output does not use: `python -m beam_pipeline.prune --output FOLDER --dry_run`."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import json
+import re
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from beam_pipeline.alive import alive
+from beam_pipeline.last_run import LastRun, read, show
+from runners.remote import still_runs
+from transforms.ahead import ahead
+from transforms.layers import Layers
+from transforms.own_files import remove_files
+from transforms.owner import OccupiedError, claim
+from transforms.storage import Entry, join
+
+GROUPS = {  # what is removed, as people are told
+    "asr": "transcripts made with other options",
+    "translation": "translations made with other options",
+    "dead": "dead letters of other options",
+    "plans": "plans of earlier runs",
+    "left": "files of media that left the input",
+    "notes": "notes of media that left the input",
+}
+LAYER = re.compile(r"[0-9a-f]{12}(-\d+)?/.+\.json")  # a name below asr, dead or a language of translation
+KEY = re.compile(r"[0-9a-f]{32}")
+
+
+class Size(NamedTuple):
+    """How much of something there is."""
+
+    objects: int = 0
+    bytes: int = 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Remove what the last run does not use, and return the exit code."""
+    return show(argv, "beam_pipeline.prune", "Remove what the last run on an output does not use.", answer)
+
+
+def answer(flags: argparse.Namespace) -> int:
+    run = read(flags.output, flags.stores)
+    try:
+        found = prune(run, flags.dry_run)
+    except OccupiedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if flags.json:
+        print(json.dumps({"dry_run": flags.dry_run, **{name: size._asdict() for name, size in found.items()}}))
+    else:
+        print("\n".join(lines(found, flags.dry_run)))
+    return 0
+
+
+def lines(found: dict[str, Size], dry_run: bool) -> list[str]:
+    """What was removed, or would be, for people."""
+    told = [f"{size.objects:9,}  {size.bytes / 1e6:12,.1f} MB  {GROUPS[group]}" for group, size in found.items()]
+    objects, size = (sum(column) for column in zip(*found.values(), strict=True)) if found else (0, 0)
+    told.append(f"{objects:9,}  {size / 1e6:12,.1f} MB  {'would be removed' if dry_run else 'removed'}")
+    return told
+
+
+def prune(run: LastRun, dry_run: bool) -> dict[str, Size]:
+    """Remove what the last run does not use, or only count it; how much there was of each kind.
+
+    Raises:
+        OccupiedError: a run writes to the output.
+        ValueError: what the last run would use is not known.
+    """
+    if run.state() == "running":
+        raise OccupiedError(f"run {run.layers.run} is writing to {run.layers.output}: wait until it ends")
+    summary = run.summary()
+    if summary is None:
+        raise ValueError(f"the last run on {run.layers.output} did not come to its end: run it again, then prune")
+    whole = len(run.planned) >= summary["media"] and all(each.step != "CollectMedia" for each in run.letters())
+    planned = {media.name for media in run.planned} if whole else None  # a mount may be gone, and nothing has left
+    if dry_run:
+        return _removed(run.layers, planned, dry_run)
+    owner = claim(dataclasses.replace(run.layers, run=f"prune-{uuid.uuid4().hex[:12]}"), still_runs=still_runs)
+    with alive(owner, dict):
+        found = _removed(run.layers, planned, dry_run)
+        run.layers.store.sweep(join(run.layers.output, "_work"))
+    return found
+
+
+def _removed(layers: Layers, planned: set[str] | None, dry_run: bool) -> dict[str, Size]:
+    found: dict[str, Size] = collections.defaultdict(Size)
+
+    def remove(unused: tuple[str, Entry]) -> tuple[str, Entry]:
+        if not dry_run:
+            layers.store.delete(unused[1].uri)
+        return unused
+
+    def add(group: str, objects: int, size: int) -> None:
+        if objects:
+            found[group] = Size(found[group].objects + objects, found[group].bytes + size)
+
+    for group, entry in ahead(remove, _unused(layers)):
+        add(group, 1, entry.size_bytes)
+    for key, states in layers.list_saved().items() if planned is not None else ():
+        if planned is not None and key not in planned and KEY.fullmatch(key):
+            files = remove_files(layers, key, states, undigested=True, dry_run=dry_run)
+            add("left", files.files, files.bytes)
+            for note in layers.store.list(join(layers.output, "_work/saved", key)):
+                add("notes", 1, remove(("notes", note))[1].size_bytes)
+    return {group: found[group] for group in GROUPS if group in found}
+
+
+def _unused(layers: Layers) -> Iterator[tuple[str, Entry]]:
+    """What other options, and other runs, left in the layers; of other names nothing is known."""
+    for layer, used in layers.in_use().items():
+        for name, entry in _below(layers, layer):
+            shape = name.partition("/")[2] if layer == "translation" else name
+            if LAYER.fullmatch(shape) and not (used and name.startswith(f"{used}/")):
+                yield layer, entry
+    for folder in ("runs", "gaps"):
+        for name, entry in _below(layers, folder):
+            if name.endswith(".json") and not name.startswith((f"{layers.run}/", f"{layers.run}.")):
+                yield "plans", entry
+
+
+def _below(layers: Layers, layer: str) -> Iterator[tuple[str, Entry]]:
+    folder = layers.store.canonical(join(layers.output, "_work", layer)) + "/"
+    for entry in layers.store.list(folder):
+        yield entry.uri.removeprefix(folder), entry
+
+
+if __name__ == "__main__":
+    sys.exit(main())
