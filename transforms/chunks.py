@@ -40,6 +40,7 @@ class ChunkConfig:
     stores: Stores = dataclasses.field(default_factory=Stores)
 
     def __post_init__(self) -> None:
+        ffmpeg.check_track(self.audio_track)
         if self.decode_timeout_s <= 0:
             raise ValueError("decode_timeout_s must be above 0")
         if self.chunk_minutes < 0 or 0 < self.chunk_minutes < 2:

@@ -31,6 +31,7 @@ CODES = {
     "no_such_track": "The file has no audio track that `--audio_track` names. Choose another one.",
     "no_samples": "The audio track holds no samples. The file is a header without content: fetch it again.",
     "too_long": "The audio is longer than `--max_media_hours`. Raise it if that is meant; add `--retry_failed`.",
+    "too_many_channels": "The audio has more channels than `--channels split` takes. Use mix; add `--retry_failed`.",
     "decoder_timeout": "The decoder gave no audio for `--decode_timeout_s`. Raise it, and add `--retry_failed`.",
     "decoder_killed": "Something outside ended the decoder, perhaps for want of memory. Add `--retry_failed`.",
     "decode_failed": "ffmpeg failed. `detail` holds its last words; play the file to see whether it is damaged.",
@@ -43,6 +44,7 @@ CODES = {
 }
 PROBLEMS = {  # of a media that still has a transcript
     "truncated": "The file is cut short or damaged; `coverage` says how much of it could be transcribed.",
+    "damaged": "The file is damaged at this place. The other parts are there, each at its time.",
     "engine_failed": "The model failed on this window alone. The other windows are there.",
     "token_limit": "The text of this window ran into the model's token limit, so its end is missing.",
     "translation_failed": "The translator gave no usable answer for this cue. The next run asks for it again.",

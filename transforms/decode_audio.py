@@ -25,6 +25,9 @@ from transforms.chunks import ChunkConfig, Samples, begin, blocks_of, end_of, ju
 from transforms.dead_letters import MediaError, attempt
 from transforms.layers import Layers
 from transforms.media import ffmpeg
+from transforms.media.ffmpeg_log import Source
+from transforms.media.headers import HEAD_BYTES, READERS, Promise, promised
+from transforms.media.timeline import Gap
 from transforms.media.voice_activity import BLOCK_SAMPLES, VoiceActivity
 from transforms.media.windows import Window, WindowConfig, WindowCutter
 from transforms.metrics import DECODE, UNWATCHED, StepMetrics, Watch
@@ -32,13 +35,14 @@ from transforms.records import (
     SAMPLE_RATE_HZ,
     AudioFacts,
     MediaChunk,
+    MediaFile,
     Problem,
     SpeechWindow,
 )
-from transforms.storage import ChangedError, MediaSource
+from transforms.storage import ChangedError, MediaSource, Stores
 
 QUEUE_WINDOWS = 16  # between the decoders and the model: 15 MB of audio at 30 s a window
-WHOLE = 0.98  # decoded over declared length below which audio is missing; containers round and pad
+MOST_CHANNELS = 64  # that are transcribed each on its own
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +216,8 @@ def _decoded(chunk: MediaChunk, config: DecodeConfig, stopped: Callable[[], bool
         with decoder_from(jump_s(chunk, config.chunks)) as decoder:
             samples = Samples(decoder.blocks(BLOCK_SAMPLES), channels)
             first, head = begin(samples, chunk, config.chunks)
-            meter, held, number = Meter(config.max_media_hours, first, samples.width), None, 0
+            held, number = None, 0
+            meter = Meter(config.max_media_hours, first, samples.width, lambda: decoder.source().declared_s)
             blocks = blocks_of(samples, chunk, config.chunks, first, head, end)
             for channel, window in _cut(blocks, meter, config, channels, stopped):
                 if held:
@@ -222,7 +227,9 @@ def _decoded(chunk: MediaChunk, config: DecodeConfig, stopped: Callable[[], bool
                 number += 1
             if stopped():
                 return
-            audio = _facts(decoder, source, meter, chunk, samples.ended, time.monotonic() - started)
+            audio = _facts(
+                decoder, source, config.chunks.stores, meter, chunk, samples.ended, time.monotonic() - started
+            )
     last = held or SpeechWindow(chunk, 0, 0, b"", config.tasks)
     yield last._replace(total=number, audio=audio)
 
@@ -237,22 +244,30 @@ def _channels(source: MediaSource, config: DecodeConfig) -> int:
     if config.channels == "mix":
         return 1
     told = ffmpeg.probe(source.url, source.protocols, config.chunks.audio_track, config.chunks.decode_timeout_s)
+    if told.channels > MOST_CHANNELS:
+        raise MediaError("too_many_channels", f"{told.channels} channels, and at most {MOST_CHANNELS} can be split")
     return max(1, told.channels)
 
 
 @dataclasses.dataclass
 class Meter:
-    """Counts the samples of a stream, and stops one that is longer than allowed."""
+    """Counts the samples of a stream, and stops one that is longer than allowed, at once if its header says so."""
 
     max_hours: float
     first: int  # sample of the media that the stream begins with
     width: int  # bytes of a sample of all channels
+    declared_s: Callable[[], float | None]  # asked when the first samples have come
     samples: int = 0
     speech_s: float = 0.0
 
     def measure(self, pcm: bytes) -> None:
+        if not self.samples and (declared_s := self.declared_s()):
+            self._check(declared_s * SAMPLE_RATE_HZ)
         self.samples += len(pcm) // self.width
-        if self.first + self.samples > self.max_hours * 3600 * SAMPLE_RATE_HZ:
+        self._check(self.first + self.samples)
+
+    def _check(self, samples: float) -> None:
+        if samples > self.max_hours * 3600 * SAMPLE_RATE_HZ:
             raise MediaError("too_long", f"more than {self.max_hours:g} hours")
 
 
@@ -293,7 +308,13 @@ def _measured(windows: Iterator[Window], meter: Meter) -> Iterator[Window]:
 
 
 def _facts(
-    decoder: ffmpeg.Decoder, source: MediaSource, meter: Meter, chunk: MediaChunk, ended: bool, decode_s: float
+    decoder: ffmpeg.Decoder,
+    source: MediaSource,
+    stores: Stores,
+    meter: Meter,
+    chunk: MediaChunk,
+    ended: bool,
+    decode_s: float,
 ) -> AudioFacts:
     """What decoding found out. `ended` says that the decoder gave all that it had.
 
@@ -309,14 +330,16 @@ def _facts(
     if not meter.samples and not chunk.chunk:
         raise decoder.failure() if not ended_well else MediaError("no_samples", log)
     told, end_s = decoder.source(), (meter.first + meter.samples) / SAMPLE_RATE_HZ
+    promise = _promise(chunk.media, stores, told, end_s) if ended else Promise()
+    damaged = not ended_well or decoder.cut_short() or decoder.gave_up or promise.size_bytes > chunk.media.size_bytes
     # The container's length is that of its longest track: with others, audio may honestly be shorter.
-    damaged = not ended_well or decoder.cut_short()
-    declared_s = told.declared_s if damaged or not told.has_others else None
-    problems: tuple[Problem, ...] = ()
-    if ended and (damaged or (declared_s and end_s < WHOLE * declared_s - 1)):
+    declared_s = promise.length_s or told.declared_s if damaged or not told.has_others else None
+    lost = [gap for gap in decoder.gaps if damaged and meter.first <= gap.start < meter.first + meter.samples]
+    problems = tuple(map(_damage, lost))
+    if ended and ((damaged and not lost) or ffmpeg.is_short(end_s, declared_s)):
         claimed = f" of {declared_s:.1f}" if declared_s else ""
         message = f"only {end_s:.1f}{claimed} seconds could be decoded: the file is cut short or damaged"
-        problems = (Problem("media", "truncated", message),)
+        problems = (Problem("media", "truncated", message), *problems)
     return AudioFacts(
         duration_s=round(meter.samples / SAMPLE_RATE_HZ, 3),
         declared_s=declared_s,
@@ -326,4 +349,22 @@ def _facts(
         speech_s=round(meter.speech_s, 3),
         decode_s=round(decode_s, 3),
         problems=problems,
+        lost_s=round(sum(gap.samples for gap in lost) / SAMPLE_RATE_HZ, 3),
     )
+
+
+def _damage(gap: Gap) -> Problem:
+    start_s, end_s = gap.start / SAMPLE_RATE_HZ, (gap.start + gap.samples) / SAMPLE_RATE_HZ
+    message = f"nothing could be decoded from {start_s:.1f} to {end_s:.1f} seconds: the file is damaged there"
+    return Problem(f"second {start_s:.1f}", "damaged", message)
+
+
+def _promise(media: MediaFile, stores: Stores, told: Source, end_s: float) -> Promise:
+    """What the file's own header promises, looked into where ffmpeg tells too little of it."""
+    whole = told.declared_s and not ffmpeg.is_short(end_s, told.declared_s) and told.container != "avi"
+    if told.container not in READERS or whole:
+        return Promise()
+    with contextlib.suppress(OSError):
+        head = stores.serving(media.uri).read_range(media.uri, 0, min(HEAD_BYTES, media.size_bytes), media.version)
+        return promised(head, told.container)
+    return Promise()

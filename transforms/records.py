@@ -92,6 +92,7 @@ class AudioFacts(NamedTuple):
     speech_s: float  # inside the windows' speech
     decode_s: float  # wall-clock time that the decoder and the voice activity model took
     problems: tuple[Problem, ...] = ()
+    lost_s: float = 0.0  # of it, where the file is damaged: silence in its place
 
 
 class SpeechWindow(NamedTuple):

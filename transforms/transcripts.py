@@ -199,6 +199,7 @@ def _merged(chunks: Sequence[ChunkTranscript]) -> AudioFacts:
         declared_s=next((fact.declared_s for fact in facts if fact.declared_s is not None), None),
         duration_s=round(sum(fact.duration_s for fact in facts), 3),
         speech_s=round(sum(fact.speech_s for fact in facts), 3),
+        lost_s=round(sum(fact.lost_s for fact in facts), 3),
         decode_s=round(sum(fact.decode_s for fact in facts), 3),
         problems=tuple({(each.where, each.code): each for each in reversed(problems)}.values())[::-1],  # the first
     )
@@ -211,7 +212,7 @@ def _seconds(window: WindowRecord) -> float:
 def _coverage(audio: AudioFacts) -> float:
     if not audio.problems or not audio.declared_s:
         return 1.0
-    return round(min(1.0, audio.duration_s / audio.declared_s), 3)
+    return round(min(1.0, (audio.duration_s - audio.lost_s) / audio.declared_s), 3)
 
 
 def _mean(windows: Sequence[WindowRecord], field: str) -> float | None:

@@ -1,18 +1,29 @@
-"""What ffmpeg says of a media on stderr: its tracks and length, and what went wrong.
+"""What ffmpeg says of a media: its tracks and length, the time of each frame, and what went wrong.
 
-Only ffmpeg is needed, no ffprobe; so this is all that is known of a container.
+Only ffmpeg is needed, no ffprobe. Its log repeats the tags of a media, and a tag may look like any line of it. So what
+is known of the audio track comes from ffmpeg's second output, which holds no tags; frames are told by a mark that is
+drawn anew for each process; and a length that stands there twice is not believed.
 """
 
 from __future__ import annotations
 
+import collections
 import re
 from typing import NamedTuple
 
-HEAD_BYTES = 64 << 10  # the container's description comes first ...
-TAIL_BYTES = 4 << 10  # ... and the reason of a failure last
-VIDEO = r": Video: (?!.*\(attached pic\))"  # a cover picture is no video
+TAIL_LINES = HEAD_LINES = 40  # of what ffmpeg says, kept from the start and from the end
+MOST_DESCRIBED = 1000  # lines that tell of tracks and length
+LINE_CHARACTERS = 2000
+HELD_BYTES = 64 << 10  # of a line that has no end
+STREAM = re.compile(r" *Stream #0:(\d+)(?:\[\w+\])?(?:\(.*?\))?: (Audio|Video|Subtitle): (?!.*\(attached pic\))")
+DESCRIBED = re.compile(rb"(?:In|Out)put #|  Duration: | *Stream #0:\d")
+LENGTH = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", re.MULTILINE)
+ESTIMATED = "Estimating duration from bitrate"
+TIME = rb"\[%s @ \w+\] n:\s*\d+ pts:\s*(-?\d+|NOPTS) [^\n]* nb_samples:(\d+)[^\n]*\n"
+FACT = re.compile(r"^#(\w+) 0: (.*)$", re.MULTILINE)
 # ffmpeg says so and exits with 0
-CUT_SHORT = "partial file|(?:File ended|Stream ends) prematurely|CRC mismatch"
+CUT_SHORT = re.compile("partial file|(?:File ended|Stream ends) prematurely|CRC mismatch|changing packet size to")
+GAVE_UP = re.compile(r"input: Invalid data found|\[in#0\S* @ \w+\] Error during demuxing")
 CORRUPT = "corrupt input packet in stream"  # without frames, also the last piece of a stream of unknown length
 UNFRAMED = ("pcm", "adpcm")
 FIGURES = re.compile(r"(size|frame)=|video:")  # that differ from run to run
@@ -22,6 +33,9 @@ REPEATED = re.compile(r" *Last message repeated (\d+) times")
 MANY_LOST = 10  # packets without audio, of some 25 ms each; a few are at the ends of many a sound file
 NAME = "input"  # stands for the media's own name, which may be no text at all
 LAYOUTS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}
+LONGEST_S = 1_000 * 3600  # a container that claims more is not believed
+HIGHEST_HZ = 10_000_000
+MOST_CHANNELS = 1_000
 
 
 class Source(NamedTuple):
@@ -37,81 +51,140 @@ class Source(NamedTuple):
 
 
 class Log:
-    """The log of one ffmpeg, as it comes: the head, which describes the media, and the tail, with the last words."""
+    """The log of one ffmpeg, taken in line by line as it comes.
 
-    def __init__(self, media_name: bytes) -> None:
-        self._media_name = media_name
-        self._head = self._tail = b""
+    Attributes:
+        times: of the frames that nobody has taken yet: the time of each, None where it has none, and its samples.
+        marked: whether a frame's time has come at all.
+        gave_up: whether ffmpeg read no further than a place that it could not read.
+    """
+
+    def __init__(self, media_name: bytes, mark: bytes = b"") -> None:
+        self.times: collections.deque[tuple[int | None, int]] = collections.deque()
+        self.marked = self.gave_up = False
+        self._name, self._time, self._held = media_name, re.compile(TIME % mark), b""
+        self._described: list[str] = []
+        self._estimated = self._corrupt = self._short = False
+        self._lost = _Lost()
+        self._head: list[str] = []
+        self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
 
     def add(self, piece: bytes) -> None:
-        room = HEAD_BYTES - len(self._head)
-        self._head += piece[:room]
-        self._tail = (self._tail + piece[room:])[-TAIL_BYTES:]
+        held = (self._held + piece).replace(self._name, NAME.encode())
+        end = self._end_of_lines(held)
+        for line in re.split(rb"[\r\n]+", self._time.sub(self._frame, held[:end])):
+            self._take(line)
+        self._held = held[end:]
+        if len(self._held) > HELD_BYTES:
+            self._held = self._held[:LINE_CHARACTERS] + self._held[-LINE_CHARACTERS:]
 
-    def source(self) -> Source:
-        """What the container said."""
-        return parse_log(self._text())
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._take(self._held)
+        self._held = b""
 
-    def cut_short(self) -> bool:
+    def source(self, facts: str = "") -> Source:
+        """What the container said, with the facts that ffmpeg's second output holds."""
+        estimated = [ESTIMATED] if self._estimated else []
+        return parse_log("\n".join([*estimated, *self._described]), facts)
+
+    def cut_short(self, codec: str) -> bool:
         """Whether the container ended before its index does, or much of it is damaged."""
-        messages = self.messages()
-        corrupt = CORRUPT in messages and not self.source().codec.startswith(UNFRAMED)
-        return corrupt or bool(re.search(CUT_SHORT, messages)) or lost_packets(messages) >= MANY_LOST
+        corrupt = self._corrupt and not codec.startswith(UNFRAMED)
+        return corrupt or self._short or self._lost.packets >= MANY_LOST
 
     def last_words(self) -> str:
         """Its last messages, the same in every run."""
-        lines = messages_in((self._head + self._tail).decode("utf-8", "replace"))
         # Addresses and speeds differ from run to run; letters must not.
-        told = "\n".join([line for line in lines if not FIGURES.match(line)][-6:])
+        told = "\n".join([line for line in self._lines() if not FIGURES.match(line)][-6:])
         told = re.sub(r" @ 0x[0-9a-f]+|http://127\.0\.0\.1:\d+/[\w-]+/", "", told)
         return re.sub("Format not on whitelist '.*'", "files of this kind are not opened", told)
 
     def messages(self) -> str:
-        return "\n".join(messages_in(self._text()))
+        """The first and the last lines in which ffmpeg speaks."""
+        return "\n".join(self._lines())
 
-    def _text(self) -> str:
-        """All that is kept, without the media's own name, in which anything may stand."""
-        return (self._head + self._tail).replace(self._media_name, NAME.encode()).decode("utf-8", "replace")
+    def _lines(self) -> list[str]:
+        return [*self._head, *self._tail]
+
+    def _end_of_lines(self, held: bytes) -> int:
+        """Where the lines that are complete end. A name may hold ends of lines, and be there in part as yet."""
+        end = max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
+        begun = held.rfind(re.split(rb"[\r\n]", self._name, maxsplit=1)[0])
+        if 0 <= begun < end and self._name.startswith(held[begun:]):
+            return max(held.rfind(b"\n", 0, begun), held.rfind(b"\r", 0, begun)) + 1
+        return end
+
+    def _frame(self, found: re.Match[bytes]) -> bytes:
+        """Take in what is told of a frame, and leave nothing of it."""
+        self.times.append((None if found[1] == b"NOPTS" else int(found[1]), int(found[2])))
+        self.marked = True
+        return b""
+
+    def _take(self, line: bytes) -> None:
+        if len(line) > LINE_CHARACTERS:
+            line = line[: LINE_CHARACTERS // 2] + line[-LINE_CHARACTERS // 2 :]
+        text = line.decode("utf-8", "replace")
+        if DESCRIBED.match(line) and len(self._described) < MOST_DESCRIBED:
+            self._described.append(text)
+        if text and (text[0] != " " or REPEATED.match(text)):
+            # What is indented otherwise describes the streams in the file's own words.
+            self._hear(text)
+
+    def _hear(self, line: str) -> None:
+        """Take in a line in which ffmpeg speaks."""
+        self._estimated |= ESTIMATED in line
+        self._corrupt |= CORRUPT in line
+        self.gave_up |= bool(GAVE_UP.match(line))
+        self._short |= bool(CUT_SHORT.search(line))
+        self._lost.count(line)
+        (self._head if len(self._head) < HEAD_LINES else self._tail).append(line)
 
 
-def messages_in(log: str) -> list[str]:
-    """The lines of a log in which ffmpeg speaks; what is indented describes the streams in the file's own words."""
-    return [line for line in re.split(r"[\r\n]+", log) if line and (line[0] != " " or REPEATED.match(line))]
+class _Lost:
+    """How many packets the decoder could make nothing of."""
 
+    def __init__(self) -> None:
+        self.packets = self._last = 0
 
-def lost_packets(messages: str) -> int:
-    """How many packets the decoder could make nothing of, as far as the log goes."""
-    lost, last = 0, 0
-    for line in messages.split("\n"):
+    def count(self, line: str) -> None:
         again = REPEATED.match(line)
         if not again:
-            last = bool(LOST.search(line)) - bool(HARMLESS.search(line))
-        lost += last * int(again[1]) if again else last
-    return lost
+            self._last = bool(LOST.search(line)) - bool(HARMLESS.search(line))
+        self.packets += self._last * int(again[1]) if again else self._last
 
 
-def parse_log(log: str) -> Source:
-    """What ffmpeg's log says of the input, and of the audio track that it chose."""
-    described = log.split("\nOutput #0", 1)[0]
-    pattern = r"Stream #0:(\d+)\S*: Audio: ([\w-]+)[^\n]*?, (\d+) Hz, ([^,\n]+)"
-    tracks = {index: rest for index, *rest in re.findall(pattern, described)}
-    chosen = re.search(r"Stream #0:(\d+)(?: \([^)]*\))? -> (?:#0:0|aresample)", described)
-    codec, rate, layout = tracks.get(chosen.group(1) if chosen else "", ("", "0", ""))
-    length = re.search(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", described, re.MULTILINE)
-    said = 0.0
-    if length:
-        hours, minutes, seconds = length.groups()
-        said = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+def parse_log(log: str, facts: str = "") -> Source:
+    """What ffmpeg's log says of the input, and its second output of the audio track that was chosen."""
+    described = log.split("\nOutput #", 1)[0]
+    kinds = {found[1]: found[2] for line in described.split("\n") if (found := STREAM.match(line))}
+    said = length_in(described)
     container = re.search(r"^Input #0, (\S+), from ", described, re.MULTILINE)
+    track = dict(FACT.findall(facts))
     return Source(
-        declared_s=None if "Estimating duration from bitrate" in described else said or None,
-        sampling_rate_hz=int(rate),
-        channels=count_channels(layout),
-        codec=codec,
-        has_others=len(tracks) > 1 or ": Subtitle: " in described or bool(re.search(VIDEO, described)),
+        declared_s=None if ESTIMATED in described else said or None,
+        sampling_rate_hz=bounded(int(track.get("sample_rate", "0")), HIGHEST_HZ),
+        channels=bounded(count_channels(track.get("channel_layout_name", "")), MOST_CHANNELS),
+        codec=track.get("codec_id", ""),
+        has_others=list(kinds.values()).count("Audio") > 1 or not {"Video", "Subtitle"}.isdisjoint(kinds.values()),
         container=container[1] if container else "",
         said_s=said,
     )
+
+
+def length_in(described: str) -> float:
+    """The length in seconds that a container says; 0 where it says none, several, or one that cannot be."""
+    lengths = set(LENGTH.findall(described))
+    if len(lengths) != 1:  # a tag that poses as one
+        return 0.0
+    hours, minutes, seconds = lengths.pop()
+    length = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    return length if length <= LONGEST_S else 0.0
+
+
+def bounded(value: int, most: int) -> int:
+    """The value; 0, for not known, where none is that large."""
+    return value if value <= most else 0
 
 
 def count_channels(layout: str) -> int:

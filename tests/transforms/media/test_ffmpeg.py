@@ -62,26 +62,40 @@ Output #0, s16le, to 'pipe:1':
 """
 
 
+MP4_FACTS = """\
+#tb 0: 1/22050
+#media_type 0: audio
+#codec_id 0: aac
+#sample_rate 0: 22050
+#channel_layout_name 0: mono
+0,          0,          0,     1024,      208, 0xc1b6563c
+"""
+
+
+def facts_of(codec: str, rate: int, layout: str) -> str:
+    return f"#codec_id 0: {codec}\n#sample_rate 0: {rate}\n#channel_layout_name 0: {layout}\n0, 0, 0, 1, 2, 0x1\n"
+
+
 def decoder_of(path: pathlib.Path, timeout_s: float) -> ffmpeg.Decoder:
     return ffmpeg.Decoder(f"file:{path}", "file", ffmpeg.Wanted(), timeout_s)
 
 
 @pytest.mark.parametrize(
-    ("log", "source"),
+    ("log", "facts", "source"),
     [
-        (MKV_WITH_TWO_TRACKS, (3723.5, 48_000, 6, "ac3", True)),
-        (MP3_WITHOUT_LENGTH, (None, 22_050, 2, "mp3", False)),
-        (AAC_OF_UNKNOWN_LENGTH, (None, 8_000, 3, "pcm_s16le", False)),
-        ("file:a.mp3: Invalid data found when processing input\n", (None, 0, 0, "", False)),
-        ("", (None, 0, 0, "", False)),
+        (MKV_WITH_TWO_TRACKS, facts_of("ac3", 48_000, "5.1(side)"), (3723.5, 48_000, 6, "ac3", True)),
+        (MP3_WITHOUT_LENGTH, facts_of("mp3", 22_050, "stereo"), (None, 22_050, 2, "mp3", False)),
+        (AAC_OF_UNKNOWN_LENGTH, facts_of("pcm_s16le", 8_000, "3 channels"), (None, 8_000, 3, "pcm_s16le", False)),
+        ("file:a.mp3: Invalid data found when processing input\n", "", (None, 0, 0, "", False)),
+        ("", "", (None, 0, 0, "", False)),
     ],
 )
-def test_the_log_tells_of_the_chosen_track_and_of_the_length(log, source):
-    assert parse_log(log)[:5] == source
+def test_the_log_tells_of_the_length_and_the_facts_of_the_chosen_track(log, facts, source):
+    assert parse_log(log, facts)[:5] == source
 
 
 def test_what_a_container_comments_is_not_taken_for_its_length():
-    assert parse_log(MP4_WITH_VIDEO)[:5] == (29.8, 22_050, 1, "aac", True)
+    assert parse_log(MP4_WITH_VIDEO, MP4_FACTS)[:5] == (29.8, 22_050, 1, "aac", True)
 
 
 FACTS = {

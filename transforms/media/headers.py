@@ -1,0 +1,96 @@
+"""How much a file promises in its first bytes, where ffmpeg tells only of what is there: an interrupted copy shows."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+HEAD_BYTES = 64 << 10
+ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+BROADCAST = 1  # flag: sizes and lengths are not known
+
+
+class Promise(NamedTuple):
+    """What a file is to be by its header; 0 where it does not say."""
+
+    size_bytes: int = 0
+    length_s: float = 0.0
+
+
+def promised(head: bytes, container: str) -> Promise:
+    """What the first bytes of a file promise; nothing where they make no sense.
+
+    Args:
+        container: as ffmpeg names it; those of READERS can be told.
+    """
+    try:
+        return READERS[container](head) if container in READERS else Promise()
+    except (struct.error, ArithmeticError, ValueError):
+        return Promise()
+
+
+def _wav(head: bytes) -> Promise:
+    rate, long = 0, 0
+    for name, size, at in _chunks(head, 12, "<4sI", padded=True):
+        if name == b"ds64":
+            (long,) = struct.unpack_from("<Q", head, at + 8)
+        elif name == b"fmt ":
+            (rate,) = struct.unpack_from("<I", head, at + 8)
+        elif name == b"data":
+            size = size if _is_size(size) else long
+            return Promise(at + size, size / rate) if size else Promise()
+    return Promise()
+
+
+def _caf(head: bytes) -> Promise:
+    rate, packet_bytes, packet_frames, frames = 0.0, 0, 0, 0
+    for name, size, at in _chunks(head, 8, ">4sq"):
+        if name == b"desc":
+            rate, _, _, packet_bytes, packet_frames = struct.unpack_from(">d4sIII", head, at)
+        elif name == b"pakt":
+            (frames,) = struct.unpack_from(">q", head, at + 8)
+        elif name == b"data" and size > 0:
+            frames = frames or (size // packet_bytes * packet_frames if packet_bytes else 0)
+            return Promise(at + size, frames / rate)
+    return Promise()
+
+
+def _avi(head: bytes) -> Promise:
+    (size,), at = struct.unpack_from("<I", head, 4), head.index(b"avih") + 8
+    frame_us, *_, frames = struct.unpack_from("<IIIII", head, at)
+    return Promise(size + 8 if _is_size(size) else 0, frame_us * frames / 1e6)
+
+
+def _asf(head: bytes) -> Promise:
+    at = head.index(ASF_PROPERTIES) + 40
+    size, _, _, length, _, preroll_ms, flags = struct.unpack_from("<QQQQQQI", head, at)
+    return Promise() if flags & BROADCAST else Promise(size, max(0.0, length / 1e7 - preroll_ms / 1e3))
+
+
+def _flv(head: bytes) -> Promise:
+    size, length = (_amf_number(head, name) for name in (b"filesize", b"duration"))
+    return Promise(int(size), length)
+
+
+def _amf_number(head: bytes, name: bytes) -> float:
+    """The number of this name in FLV's metadata; 0 where there is none."""
+    at = head.find(name + b"\0")
+    return struct.unpack_from(">d", head, at + len(name) + 1)[0] if at >= 0 else 0.0
+
+
+def _chunks(head: bytes, at: int, form: str, padded: bool = False) -> Iterator[tuple[bytes, int, int]]:
+    """(name, size, place of the content) of each chunk that begins in the head."""
+    width = struct.calcsize(form)
+    while at + width <= len(head):
+        name, size = struct.unpack_from(form, head, at)
+        yield name, size, at + width
+        at += width + max(0, size) + (size & 1 if padded else 0)
+
+
+def _is_size(size: int) -> bool:
+    """Whether a size of 32 bits is one; a recorder that cannot go back writes 0, or about the largest there is."""
+    return 0 < size & 0x7FFF_FFFF < 0x7FFF_0000
+
+
+READERS: dict[str, Callable[[bytes], Promise]] = {"wav": _wav, "caf": _caf, "avi": _avi, "asf": _asf, "flv": _flv}
