@@ -36,6 +36,7 @@ from transforms.dataset_schema import (
     dead_letter_row,
     segment_rows,
     transcript_row,
+    utf8,
 )
 from transforms.dead_letters import attempt
 from transforms.highlights import Highlights, MergeHighlights
@@ -44,8 +45,10 @@ from transforms.metrics import DATASET, UNWATCHED, StepMetrics, Watch
 from transforms.owner import check_owner, end
 from transforms.records import DeadLetter, MediaChunk, MediaFile, MediaOutcome, Transcript
 from transforms.report import About, report
+from transforms.secrets import struck
 from transforms.storage import join
 from transforms.summary import MergeSummaries, Summary, add, of_dead_letter, of_transcript, to_json
+from transforms.texts import each_text
 from transforms.transcripts import Provenance, read_transcript
 
 TABLES = {"transcripts": TRANSCRIPTS, "segments": SEGMENTS, "dead_letters": DEAD_LETTERS}
@@ -221,7 +224,7 @@ class ShardWriter:
         return self
 
     def add(self, table: str, rows: list[dict[str, Any]]) -> None:
-        self._rows[table] += rows
+        self._rows[table] += each_text(struck(rows), utf8)
         self._held[table] += sum(1 + len(row.get("segments", ())) for row in rows)
         if self._held[table] >= ROW_GROUP:
             self._flush(table)
