@@ -39,10 +39,8 @@ class Channel(logging.Handler):
         self._out = os.fdopen(descriptor, "w")
 
     def emit(self, record: logging.LogRecord) -> None:
-        fields = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
-        self.send(
-            "log", {**fields, "msg": record.getMessage(), "created": record.created, "exc_text": record.exc_text}
-        )
+        kept = ("name", "levelno", "levelname", "created", "exc_text")
+        self.send("log", {**{name: getattr(record, name) for name in kept}, "msg": record.getMessage()})
 
     def send(self, kind: str, content: object) -> None:
         """Pass one thing on, from any thread. Where nobody listens any more, the run is about to be ended."""

@@ -120,7 +120,7 @@ class GuardedRecord(logging.LogRecord):
             self.exc_text = redacted(logging.Formatter().formatException(self.exc_info), LOGGED)
             self.exc_info = None  # some handlers would write the trace from it
 
-    def getMessage(self) -> str:  # noqa: N802 - logging's name
+    def getMessage(self) -> str:
         return redacted(super().getMessage(), LOGGED).replace("\n", "\n    ")
 
 

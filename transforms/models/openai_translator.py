@@ -168,7 +168,7 @@ def bound(response: Any) -> None:
     whole, left = response.stream, ANSWER_BYTES // (PACKED if "content-encoding" in response.headers else 1)
     stream: Any = importlib.import_module(type(response).__module__.partition(".")[0]).SyncByteStream
 
-    class Bounded(stream):  # type: ignore[misc]
+    class Bounded(stream):
         def __iter__(self) -> Iterator[bytes]:
             room = left
             for piece in whole:

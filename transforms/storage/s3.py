@@ -252,9 +252,8 @@ def _client(profile: S3Profile) -> Any:
 
 def _make_client(profile: S3Profile) -> Any:
     session = _session(profile)
-    if (
-        credentials := session.get_credentials()
-    ) is None:  # which asks the machine's metadata service last, twice for 1 s
+    credentials = session.get_credentials()  # asks the machine's metadata service last, twice for 1 s
+    if credentials is None:
         _keyless[profile] = time.monotonic()
         raise exceptions.NoCredentialsError
     config = Config(
