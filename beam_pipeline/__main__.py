@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from beam_pipeline.errors import RunFailedError
+from transforms.secrets import LOGGED, guard_logs, redacted, register_in
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from beam_pipeline.job import make_job
 
     words = sys.argv[1:] if argv is None else list(argv)
+    register_in(words)
     flags, beam_flags = options.parse(words)
     log_at(flags.log_level)
     try:
@@ -27,10 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return launch.dry_run(job.in_generation(anew=flags.overwrite), flags, beam_flags)
         return launch.launch(job, flags, beam_flags, words).code
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redacted(error, LOGGED)}", file=sys.stderr)
         return launch.USAGE
     except launch.REFUSED as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redacted(error, LOGGED)}", file=sys.stderr)
     except RunFailedError as error:
         logging.getLogger("beam_pipeline").error("the run failed: %s", error)
     return launch.FAILED
@@ -54,6 +56,7 @@ def leave(code: int) -> NoReturn:
 
 def log_at(level: str, *handlers: logging.Handler) -> None:
     """Log what we say from this level on, to stderr if there is no handler, and little of what others say."""
+    guard_logs()
     logging.basicConfig(
         level=logging.ERROR,
         format="%(asctime)s %(levelname)s %(message)s",

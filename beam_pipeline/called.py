@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from beam_pipeline.__main__ import leave, log_at
 from beam_pipeline.errors import RunFailedError, UsageError
+from transforms.secrets import LOGGED, redacted, register_in
 
 if TYPE_CHECKING:
     from beam_pipeline.options import Parser
@@ -38,9 +39,8 @@ class Channel(logging.Handler):
         self._out = os.fdopen(descriptor, "w")
 
     def emit(self, record: logging.LogRecord) -> None:
-        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
-        fields = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
-        self.send("log", {**fields, "msg": record.getMessage(), "created": record.created, "exc_text": trace})
+        kept = ("name", "levelno", "levelname", "created", "exc_text")
+        self.send("log", {**{name: getattr(record, name) for name in kept}, "msg": record.getMessage()})
 
     def send(self, kind: str, content: object) -> None:
         """Pass one thing on, from any thread. Where nobody listens any more, the run is about to be ended."""
@@ -66,10 +66,10 @@ def main() -> int:
     try:
         ended = run(request["options"])
     except ValueError as error:
-        channel.send("usage", str(error))
+        channel.send("usage", redacted(error, LOGGED))
         return launch.USAGE
     except (*launch.REFUSED, RunFailedError) as error:
-        channel.send("in use" if isinstance(error, OccupiedError) else "failed", str(error))
+        channel.send("in use" if isinstance(error, OccupiedError) else "failed", redacted(error, LOGGED))
         return launch.FAILED
     channel.send("ended", ended)
     return ended["code"]
@@ -86,6 +86,7 @@ def run(options: Mapping[str, Any]) -> dict[str, Any]:
     from beam_pipeline.options import parse
 
     words = words_of(options)
+    register_in(words)
     flags, beam_flags = parse(words, _raising())
     if flags.dry_run:
         raise UsageError(NOT_FROM_PYTHON["dry_run"])

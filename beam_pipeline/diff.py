@@ -20,6 +20,7 @@ from beam_pipeline.dataset import rows
 from beam_pipeline.last_run import LastRun, answered, read
 from beam_pipeline.options import Parser
 from beam_pipeline.word_error import Compared, compare_texts
+from transforms.texts import printable
 
 DESCRIPTION = "Compare two runs: options, media, and the word error between their texts, A as the reference."
 PLACES = {"output", "path"}  # where a run writes, and where its model lies, is no difference
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(found: dict[str, Any], as_json: bool) -> int:
-    print(json.dumps(found, ensure_ascii=False, indent=1) if as_json else "\n".join(lines(found)))
+    print(json.dumps(found, indent=1) if as_json else "\n".join(map(printable, lines(found))))
     return 0
 
 

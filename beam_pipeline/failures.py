@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 
 from beam_pipeline.last_run import LastRun, read, show
 from transforms.records import DeadLetter, to_plain
+from transforms.texts import printable, shell
 
 EXAMPLES = 3
 
@@ -24,9 +24,9 @@ def answer(flags: argparse.Namespace) -> int:
     run = read(flags.output, flags.stores)
     letters = list(run.letters())
     if flags.json:
-        print(json.dumps({"media": len(run.planned), "failures": to_plain(letters)}, ensure_ascii=False, indent=1))
+        print(json.dumps({"media": len(run.planned), "failures": to_plain(letters)}, indent=1))
     else:
-        print("\n".join(lines(run, letters)))
+        print("\n".join(map(printable, lines(run, letters))))
     return 0
 
 
@@ -51,7 +51,7 @@ def lines(run: LastRun, letters: list[DeadLetter]) -> list[str]:
 def retry_command(run: LastRun) -> str:
     words = [word for word in run.record["command"] if word not in ("--retry_failed", "--overwrite")]
     words = [word for word in words if not word.startswith("--template_location=")]  # would build a template again
-    return shlex.join(["python", "-m", "beam_pipeline", *words, "--retry_failed"])
+    return shell(["python", "-m", "beam_pipeline", *words, "--retry_failed"])
 
 
 if __name__ == "__main__":

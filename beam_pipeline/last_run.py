@@ -18,6 +18,7 @@ from transforms.ahead import ahead
 from transforms.layers import RECORD, Inventory, Layers, incomplete
 from transforms.owner import LEASE_S, is_gone, latest
 from transforms.records import DeadLetter, PlannedMedia
+from transforms.secrets import LOGGED, redacted
 from transforms.storage import Stores, join
 from transforms.storage.profiles import read_profiles
 from transforms.write_dataset import DONE, WITH_DEAD_LETTERS
@@ -119,5 +120,5 @@ def answered(argv: Sequence[str] | None, made: Parser, answer: Callable[[argpars
         flags.stores = Stores(read_profiles(read_config(made, flags.config)[1] if flags.config else {}))
         return answer(flags)
     except (NoRunError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redacted(error, LOGGED)}", file=sys.stderr)
         return 2

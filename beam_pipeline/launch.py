@@ -41,7 +41,9 @@ from transforms.own_files import Found, commit_published
 from transforms.owner import OccupiedError, Owner, check_owner, claim, now
 from transforms.plan_work import plan
 from transforms.records import DeadLetter, MediaFile
+from transforms.secrets import LOGGED, redacted
 from transforms.storage import join
+from transforms.texts import printable, shell
 from transforms.write_dataset import DONE, WITH_DEAD_LETTERS
 
 FAILED, USAGE = 1, 2  # exit codes, beside those of a run that came to its end
@@ -119,7 +121,7 @@ def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
         counts[todo] = counts.get(todo, 0) + 1
         if todo == "transcribe":
             left.add(chunk.media)
-        print(f"{todo:12}  {chunk.media.id}  ({chunk.media.size_bytes / 1e6:.1f} MB)")
+        print(f"{todo:12}  {printable(chunk.media.id)}  ({chunk.media.size_bytes / 1e6:.1f} MB)")
     print(", ".join(f"{number} {todo}" for todo, number in counts.items()))
     if flags.runner.lower() == "dataflowrunner":
         most = PipelineOptions(beam_flags).view_as(WorkerOptions).max_num_workers or DATAFLOW_WORKERS
@@ -185,7 +187,7 @@ def _run_owned(
             check_owner(job.layers)
             if record is not None:
                 _end_record(job, record, FAILED, result)
-        raise RunFailedError(cause(error)) from error
+        raise RunFailedError(redacted(cause(error), LOGGED)) from error
     return Ended(code, job.layers.run, job.output, summary)
 
 
@@ -212,7 +214,8 @@ def _leave(owner: Owner, target: Target, job: Job) -> bool:
     if not target.remote.staged and not still_runs(target.remote.record):
         owner.beat(left=False)
         return False
-    print(f"left running as {target.name}. How far it is: python -m beam_pipeline.status --output {job.output}")
+    how = shell(["python", "-m", "beam_pipeline.status", "--output", job.output])
+    print(f"left running as {target.name}. How far it is: {how}")
     return True
 
 
@@ -238,7 +241,7 @@ def _listed(job: Job) -> Iterator[MediaFile | DeadLetter]:
 def _finish(job: Job, summary: dict[str, Any]) -> int:
     """Say what came out, and give the exit code of it."""
     this_run = summary["this_run"]
-    print(f"{summary['transcripts']} transcripts, {summary['dead_letters']} dead letters in {job.output}")
+    print(f"{summary['transcripts']} transcripts, {summary['dead_letters']} dead letters in {printable(job.output)}")
     if this_run.get("audio_sec"):
         audio, wall = this_run["audio_sec"], this_run["wall_sec"]
         print(f"this run: {audio:.0f} s of audio in {wall:.0f} s, {audio / max(wall, 0.1):.1f} x real time")
@@ -249,7 +252,8 @@ def _finish(job: Job, summary: dict[str, Any]) -> int:
     if not summary["dead_letters"]:
         return DONE
     failures = ", ".join(f"{number} {code}" for code, number in summary["failures"].items())
-    print(f"not done: {failures}. Why, and how to try again: python -m beam_pipeline.failures --output {job.output}")
+    why = shell(["python", "-m", "beam_pipeline.failures", "--output", job.output])
+    print(f"not done: {failures}. Why, and how to try again: {why}")
     failed = this_run.get("dead_letters", 0)
     job.save.limit.check(failed, failed + this_run.get("media", 0), at_end=True)
     return WITH_DEAD_LETTERS

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from beam_pipeline.last_run import LastRun, read, show
+from transforms.texts import printable, shell
 
 WATCH_EVERY_S = 3.0
 
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def answer(flags: argparse.Namespace) -> int:
     while True:
         found = figures(read(flags.output, flags.stores))
-        print(json.dumps(found, ensure_ascii=False) if flags.json else "\n".join(lines(found)), flush=True)
+        print(json.dumps(found) if flags.json else "\n".join(map(printable, lines(found))), flush=True)
         if not flags.watch or found["state"] != "running":
             return 0
         time.sleep(WATCH_EVERY_S)
@@ -94,7 +95,8 @@ def lines(found: dict[str, Any]) -> list[str]:
     if found["seconds_left"] is not None:
         told[-1] += f", about {max(1, round(found['seconds_left'] / 60))} min left"
     if found["failed"]:
-        told.append(f"why they failed: python -m beam_pipeline.failures --output {found['output']}")
+        why = shell(["python", "-m", "beam_pipeline.failures", "--output", found["output"]])
+        told.append(f"why they failed: {why}")
     return told
 
 

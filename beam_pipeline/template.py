@@ -23,6 +23,7 @@ from beam_pipeline.__main__ import console
 from beam_pipeline.job import make_job
 from beam_pipeline.late import LATE, late_job
 from beam_pipeline.submit import RunnerError, find_target, submit
+from transforms.secrets import LOGGED, redacted
 from transforms.storage import Stores
 
 PLACES = ["--input=gs://given-when-started/input", "--output=gs://given-when-started/output"]
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = google.template_location
         Stores().serving(place).put(f"{place}_metadata", json.dumps(metadata(), indent=1).encode())
     except (ValueError, RunnerError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redacted(error, LOGGED)}", file=sys.stderr)
         return launch.USAGE if isinstance(error, ValueError) else launch.FAILED
     print(f"built {place}. To start it:\n  {start_command(place, google.region)}")
     return launch.DONE

@@ -108,8 +108,8 @@ def transcript_row(transcript: Transcript) -> dict[str, Any]:
     media, audio = transcript.media, transcript.audio
     translated = transcript.translated_segments
     return {
-        "id": _text(media.id),
-        "uri": _text(media.uri),
+        "id": utf8(media.id),
+        "uri": utf8(media.uri),
         "media_id": media.media_id,
         "version": media.version,
         "duration_sec": audio.duration_s,
@@ -143,7 +143,7 @@ def transcript_row(transcript: Transcript) -> dict[str, Any]:
 
 def segment_rows(transcript: Transcript) -> list[dict[str, Any]]:
     """One row of the segments table for each segment."""
-    media = {"id": _text(transcript.media.id), "media_id": transcript.media.media_id}
+    media = {"id": utf8(transcript.media.id), "media_id": transcript.media.media_id}
     return [{**media, "index": i, **segment._asdict()} for i, segment in enumerate(transcript.segments)]
 
 
@@ -151,14 +151,14 @@ def dead_letter_row(letter: DeadLetter) -> dict[str, Any]:
     """One row of the dead letters table."""
     media = letter.media
     return {
-        "id": _text(media.id),
-        "uri": _text(media.uri),
+        "id": utf8(media.id),
+        "uri": utf8(media.uri),
         "media_id": media.media_id,
         "version": media.version,
         "step": letter.step,
         "code": letter.code,
         "message": letter.message,
-        "detail": _text(letter.detail),
+        "detail": utf8(letter.detail),
         "retryable": letter.retryable,
     }
 
@@ -169,6 +169,6 @@ def compression_ratio(text: str) -> float | None:
     return round(len(data) / len(zlib.compress(data)), 3) if data else None
 
 
-def _text(name: str) -> str:
-    """A name that Parquet can hold: bytes that are no UTF-8 are written as escapes."""
+def utf8(name: str) -> str:
+    """A text that Parquet can hold: bytes of a name that are no UTF-8 are written as escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from transforms.records import DeadLetter, MediaFile
+from transforms.secrets import redacted
 
 T = TypeVar("T")
 
 SHARE_FROM = 20  # media tried, below which a share says nothing
+DETAIL = 4_000  # characters of an error's own words
 
 CODES = {
     "missing": "There is no file at this path. Check the spelling; a relative path counts from where you run.",
@@ -91,7 +93,8 @@ def dead_letter(step: str, media: MediaFile, error: Exception) -> DeadLetter:
     if not isinstance(error, MediaError):
         logging.getLogger(__name__).warning("%s: %s failed", media.media_id, step, exc_info=error)
         error = MediaError("unexpected", f"{type(error).__name__}: {error}")
-    return DeadLetter(media, step, error.code, CODES[error.code], error.detail, error.code in RETRYABLE)
+    detail = redacted(error.detail, DETAIL)
+    return DeadLetter(media, step, error.code, CODES[error.code], detail, error.code in RETRYABLE)
 
 
 def attempt(

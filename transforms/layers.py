@@ -40,7 +40,9 @@ from transforms.records import (
     WindowRecord,
     to_plain,
 )
+from transforms.secrets import struck
 from transforms.storage import StorageError, Store, Stores, join
+from transforms.texts import clean
 
 FORMAT = 2  # of the objects below: a new one makes every earlier object count as missing
 UNFINISHED = "unfinished"  # the state of files that are being written
@@ -56,8 +58,10 @@ def fingerprint(settings: dict[str, Any]) -> str:
 
 
 def json_bytes(content: Any, indent: int | None = None) -> bytes:
-    """UTF-8 JSON with sorted keys: the same content gives the same bytes."""
+    """UTF-8 JSON with sorted keys and without secrets: the same content gives the same bytes."""
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, indent=indent)
+    if struck(text) != text:  # in values alone, so that a secret that is a common word breaks no object
+        text = json.dumps(struck(content), ensure_ascii=False, sort_keys=True, indent=indent)
     return (text + "\n").encode("utf-8", "backslashreplace")  # a name that is no UTF-8 must not stop the run
 
 
@@ -190,7 +194,7 @@ class Layers:
         content = self._get(self._translation(transcript.media)) if self.translation else None
         if content is None or content["of"] != _source(transcript):
             return None
-        return content["texts"], content["error"]
+        return [text and clean(text) for text in content["texts"]], content["error"]
 
     def commit_saved(
         self, media: MediaFile, files: Iterable[str], complete: bool, digests: dict[str, str] | None = None
@@ -402,6 +406,9 @@ def _audio(plain: dict[str, Any]) -> AudioFacts:
 
 
 def _window(plain: dict[str, Any]) -> WindowRecord:
-    texts = {task: tuple(Segment(**s) for s in segments) for task, segments in plain["texts"].items()}
+    texts = {
+        task: tuple(Segment(**{**each, "text": clean(each["text"])}) for each in segments)
+        for task, segments in plain["texts"].items()
+    }
     problem = plain["problem"] and _problem(plain["problem"])
     return WindowRecord(**{**plain, "texts": texts, "problem": problem})

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import Counter
 
+from transforms.secrets import guard_logs
+
 COLLECT, PLAN, DECODE, TRANSCRIBE, TRANSLATE, SAVE, DATASET = STEPS = (
     "collect", "plan", "decode", "transcribe", "translate", "save", "dataset",
 )  # fmt: skip
@@ -58,6 +60,7 @@ class StepMetrics:
     """
 
     def __init__(self, step: str, watch: Watch) -> None:
+        guard_logs()  # of a worker, where nothing else of ours begins
         self._step, self._listeners = step, list(_listeners(watch))
         self._counters: dict[str, Counter] = {}
         self._spent_ms = 0.0  # not counted yet: a thousand times a third of a millisecond is not nothing

@@ -11,7 +11,6 @@ import functools
 import os
 import pathlib
 import re
-import shlex
 import urllib.parse
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,7 +22,9 @@ from transforms.dead_letters import CODES, PROBLEMS
 from transforms.highlights import Highlight, Highlights, shortened
 from transforms.media.suffixes import VIDEO, suffix_of
 from transforms.records import MediaFile
+from transforms.secrets import struck
 from transforms.storage import without_secrets
+from transforms.texts import clean, printable, printable_lines, shell
 
 TEMPLATE = "report.html.jinja"
 LANGUAGES = 15  # rows; the rest is one row
@@ -80,7 +81,7 @@ def report(
         summary=summary,
         about=about._replace(retry=without_signatures(about.retry)),
         options=[(name, shortened(without_signatures(value))) for name, value in about.options],
-        failures_command=shlex.join(["python", "-m", "beam_pipeline.failures", "--output", about.output]),
+        failures_command=shell(["python", "-m", "beam_pipeline.failures", "--output", about.output]),
         languages=languages(summary),
         durations=durations(summary),
         letters=highlights.letters,
@@ -166,23 +167,33 @@ def _count(number: float) -> str:
 
 def _with_code(text: str) -> Markup:
     """Text in which `this` is code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(_shown(text)))))
 
 
 def _breakable(text: str) -> Markup:
     """A path that may break behind its slashes; a very long one without its middle."""
-    half = 100
+    half, text = 100, printable(struck(text))
     text = text if len(text) <= 2 * half else f"{text[:half]}…{text[-half:]}"
     return Markup(str(escape(text)).replace("/", "/<wbr>"))
+
+
+def _said(text: str) -> Markup:
+    """What was said or translated: the marks of its direction stay, since it has a paragraph of its own."""
+    return escape(struck(clean(text)))
+
+
+def _shown(value: Any) -> Any:
+    """All else that the page shows: names and messages, in which nothing may turn the text around them."""
+    return printable_lines(struck(value)) if type(value) is str else value  # what is Markup has been through here
 
 
 @functools.cache
 def _template() -> jinja2.Template:
     loader = jinja2.FileSystemLoader(pathlib.Path(__file__).parent)
-    made = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made = jinja2.Environment(loader=loader, autoescape=True, finalize=_shown, trim_blocks=True, lstrip_blocks=True)
     filters: dict[str, Callable[[Any], str]] = {
         "duration": duration, "clock": clock, "moment": _moment, "count": _count, "with_code": _with_code,
-        "breakable": _breakable,
+        "breakable": _breakable, "said": _said,
     }  # fmt: skip
     made.filters.update(filters)
     return made.get_template(TEMPLATE)

@@ -277,7 +277,7 @@ def _text_files(
     texts = {
         "srt": lambda: srt(segments, transcript.audio.duration_s),
         "vtt": lambda: vtt(segments, language, transcript.audio.duration_s),
-        "txt": lambda: "".join(f"{segment.text}\n" for segment in segments),
+        "txt": lambda: "".join(" ".join(segment.text.splitlines()) + "\n" for segment in segments),
     }
     for kind in formats:
         if kind in texts:

@@ -20,6 +20,7 @@ from transforms.records import (
     Transcript,
     WindowRecord,
 )
+from transforms.texts import clean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +173,7 @@ def with_texts(transcript: Transcript, texts: Sequence[str | None], error: str, 
 
 def _moved(segment: Segment, window: SpeechWindow, heard: Heard) -> Segment:
     return segment._replace(
+        text=clean(segment.text),  # of whichever engine
         start=round(segment.start + window.start_s, 3),
         end=round(segment.end + window.start_s, 3),
         channel=window.channel,

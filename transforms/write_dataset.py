@@ -30,7 +30,7 @@ from apache_beam.transforms.combiners import TupleCombineFn
 
 from transforms import highlights
 from transforms.ahead import ahead
-from transforms.dataset_schema import TABLES, dead_letter_row, segment_rows, transcript_row
+from transforms.dataset_schema import TABLES, dead_letter_row, segment_rows, transcript_row, utf8
 from transforms.dead_letters import attempt
 from transforms.highlights import Highlights, MergeHighlights
 from transforms.layers import Layers, file_of, json_bytes
@@ -39,8 +39,10 @@ from transforms.own_files import read_published, remove_departed
 from transforms.owner import check_owner, end
 from transforms.records import DeadLetter, MediaChunk, MediaFile, MediaOutcome, Transcript
 from transforms.report import About, report
+from transforms.secrets import struck
 from transforms.storage import join
 from transforms.summary import MergeSummaries, Summary, add, of_dead_letter, of_transcript, to_json
+from transforms.texts import each_text
 from transforms.transcripts import Provenance, read_transcript
 
 SHARDS, NOT_LISTED = "_shards", ("_not_listed",)  # beside the figures of the summary: who wrote, what was not there
@@ -237,7 +239,7 @@ class ShardWriter:
         return self
 
     def add(self, table: str, rows: list[dict[str, Any]]) -> None:
-        self._rows[table] += rows
+        self._rows[table] += each_text(struck(rows), utf8)
         self._held[table] += sum(1 + len(row.get("segments", ())) for row in rows)
         if self._held[table] >= ROW_GROUP:
             self._flush(table)

@@ -57,7 +57,8 @@ RIGHT_TO_LEFT = regex.compile(r"[\p{bc=R}\p{bc=AL}]")
 LEFT_TO_RIGHT = regex.compile(r"\p{bc=L}")
 
 BYTE_ORDER_MARK = "\ufeff"
-CONTROL = regex.compile(r"\p{Cc}")
+CONTROL = regex.compile(r"[\p{Cc}\p{Cs}]")
+TURNS = regex.compile("[\u202a-\u202e\u2066-\u2069]")  # embeddings and overrides, which may not be closed again
 SPACES = regex.compile(r"\s{2,}|[\s--[\u00a0\u202f]]", regex.V1)  # a single no-break space stays as it is
 
 
@@ -136,8 +137,11 @@ def _heard(segments: Iterable[Segment]) -> Iterator[tuple[int, int, str, bool]]:
 
 
 def _clean(text: str) -> str:
-    """One line, words apart by one space: control characters and blank lines would break a subtitle file."""
-    return str(SPACES.sub(" ", CONTROL.sub(" ", text.replace(BYTE_ORDER_MARK, "")))).strip()
+    """One line, words apart by one space: control characters and blank lines would break a subtitle file.
+
+    What turns the direction of a text goes too: subtitles.py sets that of each line.
+    """
+    return str(SPACES.sub(" ", CONTROL.sub(" ", TURNS.sub("", text.replace(BYTE_ORDER_MARK, ""))))).strip()
 
 
 def _from_right(text: str, language: str) -> bool:

@@ -12,6 +12,7 @@ import re
 from typing import NamedTuple
 
 from transforms.models.languages import WHISPER
+from transforms.secrets import redacted, register
 
 DEMO = "demo"
 DEMO_FOLDER = pathlib.Path(__file__).parent / "demo"
@@ -96,9 +97,10 @@ def fetch_config(path: str, revision: str) -> None:
     """
     if pathlib.Path(path).is_dir():
         return
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_token, hf_hub_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
+    register(get_token())
     try:
         hf_hub_download(path, "config.json", revision=revision, etag_timeout=10)
     except GatedRepoError as error:
@@ -109,4 +111,4 @@ def fetch_config(path: str, revision: str) -> None:
             "download it elsewhere and give its folder, or use --model demo to see the pipeline work"
         ) from error
     except HfHubHTTPError as error:
-        raise ModelError(f"the hub has no model {path} at revision {revision}: {error}") from error
+        raise ModelError(f"the hub has no model {path} at revision {revision}: {redacted(error)}") from error

@@ -18,6 +18,7 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from transforms.models.catalog import ModelError
 from transforms.records import Heard, SpeechWindow, WindowResult
+from transforms.secrets import redacted
 
 
 class SpeechModel(Protocol):
@@ -98,7 +99,7 @@ class SpeechHandler(ModelHandler[SpeechWindow, WindowResult, SpeechModel]):
         try:
             return _checked(model.transcribe(windows), windows)
         except Exception as error:
-            failure, out_of_memory = f"{type(error).__name__}: {error}", is_out_of_memory(error)
+            failure, out_of_memory = redacted(f"{type(error).__name__}: {error}"), is_out_of_memory(error)
             if is_broken_device(error):
                 raise ModelError(f"the device fails, start the run again: {failure}") from error
         # Behind the except block: until there, the error's traceback holds on to the batch's tensors.

@@ -24,6 +24,7 @@ from transforms.models.catalog import ModelError, fetch_config
 from transforms.models.devices import Placement
 from transforms.models.whisper import WhisperConfig
 from transforms.records import SAMPLE_RATE_HZ, Heard, Segment, SpeechWindow
+from transforms.secrets import redacted
 
 SECONDS_PER_TIMESTAMP = 0.02
 UNSURE = -1.0  # openai/whisper's: a window over the no-speech threshold is silent unless its text is likelier
@@ -67,7 +68,7 @@ class WhisperModel:
             self._processor = WhisperProcessor.from_pretrained(path, revision=revision)
             model: Any = WhisperForConditionalGeneration.from_pretrained(path, revision=revision, dtype=self._dtype)
         except (OSError, ValueError) as error:
-            raise ModelError(f"cannot load the model {config.model.name}: {error}") from error
+            raise ModelError(f"cannot load the model {config.model.name}: {redacted(error)}") from error
         self._model = model.to(self._device).eval()
         self._tokenizer = self._processor.tokenizer
         self._ids = TokenIds(model.generation_config, self._tokenizer)

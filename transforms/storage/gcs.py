@@ -33,6 +33,7 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud.storage import Client
 from google.resumable_media import DataCorruption, InvalidResponse
 
+from transforms.secrets import redacted, register
 from transforms.storage import ChangedError, Entry, MediaSource, StorageError, changed, keys
 from transforms.storage.ranges import served
 
@@ -158,6 +159,16 @@ class GcsStore:
         )
 
 
+class _Session(AuthorizedSession):
+    """Makes known what it sends, so that no answer brings it into a message. A token is replaced every hour."""
+
+    def request(self, *words: Any, **settings: Any) -> Any:
+        try:
+            return super().request(*words, **settings)
+        finally:
+            register(getattr(self.credentials, "token", None))
+
+
 class _MetadataRequest(Request):
     """Asks whether this is a machine of Google's, and gives up where the library goes on for 12 to 25 s."""
 
@@ -281,11 +292,11 @@ def _status(error: Any) -> int:
 def _says(error: Any) -> str:
     """What the store or the library says, without any URL that was asked for."""
     if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
-        return str(error.args[0] if error.args else error)[:SHOWN]
+        return redacted(error.args[0] if error.args else error, SHOWN)
     if not (status := _status(error)):
         return type(error).__name__
     reason = _reason(error.response) or http.client.responses.get(status, "")
-    return f"the store answered {status}: {reason[:SHOWN]}"
+    return f"the store answered {status}: {redacted(reason, SHOWN)}"
 
 
 def _reason(answer: Any) -> str:
@@ -294,7 +305,7 @@ def _reason(answer: Any) -> str:
         text = answer.text.strip()
     except (RuntimeError, requests.RequestException):  # only a part of it came
         return ""
-    with contextlib.suppress(ValueError, KeyError, TypeError):
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
         return str(json.loads(text)["error"]["message"])
     return "" if text.startswith(("<", "{", "[")) else text
 
@@ -328,7 +339,7 @@ def _make_client(anonymous: bool) -> Any:
     # Else a thread of the library asks for facts of each bucket, for traces that nobody takes.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     # The library's own session keeps 10 connections, and tries to get a token for minutes.
-    session = AuthorizedSession(credentials, auth_request=Request())
+    session = _Session(credentials, auth_request=Request())
     for scheme in ("https://", "http://"):
         session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS))
     return Client(project=None, credentials=credentials, _http=session)

@@ -35,6 +35,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.utils import parse_timestamp
 from urllib3.exceptions import HTTPError
 
+from transforms.secrets import register
 from transforms.storage import Entry, MediaSource, StorageError, changed, keys
 from transforms.storage.profiles import S3Profile
 from transforms.storage.ranges import served
@@ -251,7 +252,8 @@ def _client(profile: S3Profile) -> Any:
 
 def _make_client(profile: S3Profile) -> Any:
     session = _session(profile)
-    if session.get_credentials() is None:  # which asks the machine's metadata service last, twice for 1 s
+    credentials = session.get_credentials()  # asks the machine's metadata service last, twice for 1 s
+    if credentials is None:
         _keyless[profile] = time.monotonic()
         raise exceptions.NoCredentialsError
     config = Config(
@@ -267,11 +269,14 @@ def _make_client(profile: S3Profile) -> Any:
         tcp_keepalive=True,
     )
     try:
-        return session.client(
+        client = session.client(
             "s3", endpoint_url=profile.endpoint or None, region_name=profile.region or None, config=config
         )
     except ValueError:  # its message has the whole URL
         raise StorageError(f"the endpoint or the region of {profile.name or 'S3'} is none") from None
+    # As a request is signed: a role's keys change every few hours.
+    client.meta.events.register("before-sign.s3", lambda **_: register(*credentials.get_frozen_credentials()[:3]))
+    return client
 
 
 def _session(profile: S3Profile) -> boto3.Session:

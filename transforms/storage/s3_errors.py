@@ -10,10 +10,12 @@ from botocore import exceptions
 from botocore.exceptions import ClientError
 from urllib3.exceptions import HTTPError
 
+from transforms.secrets import redacted
 from transforms.storage import StorageError, changed
 from transforms.storage.profiles import S3Profile
 
 SHOWN = 200  # characters of what a store says
+LONGEST_CODE = 60
 NO_KEYS = (
     exceptions.NoCredentialsError,
     exceptions.PartialCredentialsError,
@@ -43,8 +45,8 @@ def failure(error: Exception, uri: str, bucket: str, profile: S3Profile) -> OSEr
     if isinstance(error, exceptions.ParamValidationError):  # its message has many lines
         return StorageError(f"{uri}: no bucket, or no object in it, can have this name")
     if not isinstance(error, ClientError):
-        return StorageError(f"{uri}: {error}")
-    status, code = status_of(error), error.response["Error"].get("Code", "")
+        return StorageError(f"{uri}: {redacted(error)}")
+    status, code = status_of(error), redacted(error.response["Error"].get("Code", ""), LONGEST_CODE)
     says = f"the store answered {status} {code}".rstrip()
     if code == "NoSuchBucket":
         return StorageError(f"{uri}: there is no bucket {bucket}: create it, or check its name and the endpoint")
@@ -56,7 +58,7 @@ def failure(error: Exception, uri: str, bucket: str, profile: S3Profile) -> OSEr
         return PermissionError(f"{uri}: {says}: {_remedy(code, profile)}")
     if status == 501:
         return NotImplementedHereError(f"{uri}: {says}")
-    says = f"{says}: {error.response['Error'].get('Message', '')[:SHOWN]}"
+    says = f"{says}: {redacted(error.response['Error'].get('Message', ''), SHOWN)}"
     if code in NAMES_THAT_CANNOT_BE:
         return StorageError(errno.EINVAL, says, uri)
     return StorageError(f"{uri}: {says}")
