@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from beam_pipeline import terminal
 from beam_pipeline.dataset import rows
 from beam_pipeline.last_run import LastRun, answered, read
 from beam_pipeline.options import Parser
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(found: dict[str, Any], as_json: bool) -> int:
-    print(json.dumps(found, ensure_ascii=False, indent=1) if as_json else "\n".join(lines(found)))
+    terminal.answer(json.dumps(found, ensure_ascii=False, indent=1) if as_json else "\n".join(lines(found)))
     return 0
 
 

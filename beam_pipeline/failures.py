@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from beam_pipeline import terminal
 from beam_pipeline.last_run import LastRun, read, show
 from transforms.records import DeadLetter, to_plain
 
@@ -24,9 +25,10 @@ def answer(flags: argparse.Namespace) -> int:
     run = read(flags.output, flags.stores)
     letters = list(run.letters())
     if flags.json:
-        print(json.dumps({"media": len(run.planned), "failures": to_plain(letters)}, ensure_ascii=False, indent=1))
+        found = {"media": len(run.planned), "failures": to_plain(letters)}
+        terminal.answer(json.dumps(found, ensure_ascii=False, indent=1))
     else:
-        print("\n".join(lines(run, letters)))
+        terminal.answer("\n".join(lines(run, letters)))
     return 0
 
 

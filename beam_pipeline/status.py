@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from beam_pipeline import terminal
 from beam_pipeline.last_run import LastRun, read, show
 
 WATCH_EVERY_S = 3.0
@@ -23,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def answer(flags: argparse.Namespace) -> int:
     while True:
         found = figures(read(flags.output, flags.stores))
-        print(json.dumps(found, ensure_ascii=False) if flags.json else "\n".join(lines(found)), flush=True)
-        if not flags.watch or found["state"] != "running":
+        heard = terminal.answer(json.dumps(found, ensure_ascii=False) if flags.json else "\n".join(lines(found)))
+        if not (heard and flags.watch and found["state"] == "running"):
             return 0
         time.sleep(WATCH_EVERY_S)
 
