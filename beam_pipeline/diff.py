@@ -63,7 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     def answer(flags: argparse.Namespace) -> int:
         if flags.limit < 0:
             made.error(f"--limit {flags.limit}: give 0 or more")
-        return _show(compare(read(flags.a, flags.stores), read(flags.b, flags.stores), flags.limit), flags.json)
+        a, b = read(flags.a, flags.stores), read(flags.b, flags.stores)
+        try:
+            return _show(compare(a, b, flags.limit), flags.json)
+        except sqlite3.OperationalError as error:
+            raise OSError(f"the temporary database: {error}; set TMPDIR to a folder with room") from error
 
     return answered(argv, made, answer)
 

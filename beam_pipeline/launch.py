@@ -49,7 +49,7 @@ PACKAGES = (
 )  # fmt: skip
 KNOWN_ERRORS = (  # their message is enough
     "ModelError", "StorageError", "LookupError", "PermissionError", "OSError", "OccupiedError",
-    "TooManyFailuresError", "RunnerError", "WorkerError", "SecretError",
+    "TooManyFailuresError", "RunnerError", "WorkerError", "SecretError", "ScratchError",
 )  # fmt: skip
 
 REFUSED = (ModelError, RunnerError, OccupiedError, OSError)  # the run cannot begin now; stores raise OSErrors

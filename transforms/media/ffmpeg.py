@@ -34,6 +34,7 @@ FORMATS = (
     "nistsphere nsv nut obu ogg oma osq paf pva pvf qcp r3d rm rso sbc sds sln smk sol sox spdif svs swf tak tta "
     "truehd ty vc1 voc vqf w64 wav wsd wtv wv xa"
 ).replace(" ", ",")
+OF_FFMPEG = re.compile("(?i:no_proxy)|AV_LOG_.*|FFREPORT|FFMPEG_.*")  # variables that it listens to
 RECEIVE_BUFFER = 64 << 10  # bytes; ffmpeg reads through gaps of up to twice that; left to itself, of megabytes
 SOUND_RECEIVE_BUFFER = 256 << 10  # bytes; a file of sound has no gaps, and both processes take fewer turns
 
@@ -73,7 +74,8 @@ def find_ffmpeg() -> str:
 
 
 def ffmpeg_version() -> str:
-    run = subprocess.run([find_ffmpeg(), "-version"], capture_output=True, text=True, check=True)
+    command = [find_ffmpeg(), "-version"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
     return run.stdout.split()[2]
 
 
@@ -176,9 +178,13 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
 
     Ctrl-C in a terminal goes to the whole group: ffmpeg would end as if the media did, just before the run ends.
     """
-    environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-    return subprocess.Popen(command, stdin=nothing, stdout=pipe, stderr=pipe, env=environment, process_group=0)
+    return subprocess.Popen(command, stdin=nothing, stdout=pipe, stderr=pipe, env=environment(), process_group=0)
+
+
+def environment() -> dict[str, str]:
+    """What every ffmpeg is started with, without what would color or redirect its log, or what it reads."""
+    return {name: value for name, value in os.environ.items() if not OF_FFMPEG.fullmatch(name)}
 
 
 def probe(url: str, protocols: str, track: str, timeout_s: float) -> Source:
