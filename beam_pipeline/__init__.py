@@ -5,6 +5,7 @@
 Importing this imports neither Beam nor a model: every command and every worker does it.
 """
 
+from beam_pipeline import startup  # noqa: F401 - first of all
 from beam_pipeline.api import transcribe
 from beam_pipeline.errors import NoRunError, OutputInUseError, RunFailedError, TranscribeError, UsageError
 from beam_pipeline.result import Result

@@ -9,12 +9,14 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from beam_pipeline import terminal
 from beam_pipeline.errors import RunFailedError
-from transforms.secrets import LOGGED, guard_logs, redacted, register_in
+from transforms.secrets import guard_logs, register_in
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    terminal.prepare()
     log_at("INFO")  # before Beam is imported, which warns of what it does without
     from beam_pipeline import launch, options
     from beam_pipeline.job import make_job
@@ -29,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return launch.dry_run(job.in_generation(anew=flags.overwrite), flags, beam_flags)
         return launch.launch(job, flags, beam_flags, words).code
     except ValueError as error:
-        print(f"error: {redacted(error, LOGGED)}", file=sys.stderr)
+        terminal.complain(f"error: {error}")
         return launch.USAGE
     except launch.REFUSED as error:
-        print(f"error: {redacted(error, LOGGED)}", file=sys.stderr)
+        terminal.complain(f"error: {error}")
     except RunFailedError as error:
         logging.getLogger("beam_pipeline").error("the run failed: %s", error)
     return launch.FAILED
@@ -49,7 +51,7 @@ def leave(code: int) -> NoReturn:
         # A failed run's threads may still wait for a server or a model: nothing that they do is needed any more. What
         # it started does end: decoders, and Beam's job server for Flink.
         atexit._run_exitfuncs()
-        sys.stdout.flush()
+        terminal.settle()
         os._exit(code)
     sys.exit(code)
 

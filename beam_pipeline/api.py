@@ -11,10 +11,8 @@ import contextlib
 import json
 import logging
 import os
-import pathlib
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Mapping
 from typing import IO, Any, Unpack, overload
@@ -22,6 +20,7 @@ from typing import IO, Any, Unpack, overload
 from beam_pipeline.errors import OutputInUseError, RunFailedError, TranscribeError, UsageError
 from beam_pipeline.result import Result
 from beam_pipeline.typed import Options
+from runners import processes
 from transforms.storage import Stores
 from transforms.storage.profiles import read_profiles
 
@@ -108,8 +107,8 @@ def _run(request: Mapping[str, Any]) -> tuple[str, Any]:
 
 def _start() -> subprocess.Popen[bytes]:
     """The process of a run. It finds the modules that are found here, and Ctrl-C in a terminal passes it by."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(pathlib.Path.cwd()) for path in sys.path)}
-    command, pipe = [sys.executable, "-P", "-m", "beam_pipeline.called"], subprocess.PIPE
+    environment = {**os.environ, **processes.environment()}
+    command, pipe = processes.command("beam_pipeline.called"), subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, process_group=0)
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from beam_pipeline.__main__ import leave, log_at
 from beam_pipeline.errors import RunFailedError, UsageError
+from beam_pipeline.terminal import prepare
 from transforms.secrets import LOGGED, redacted, register_in
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Channel(logging.Handler):
 
 def main() -> int:
     """Do what is asked for, tell how it ended, and return the exit code that the command line would give."""
+    prepare()
     channel = Channel(os.dup(1))
     os.dup2(2, 1)
     request = json.loads(sys.stdin.readline())

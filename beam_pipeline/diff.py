@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from beam_pipeline import terminal
 from beam_pipeline.dataset import rows
 from beam_pipeline.last_run import LastRun, answered, read
 from beam_pipeline.options import Parser
@@ -63,13 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     def answer(flags: argparse.Namespace) -> int:
         if flags.limit < 0:
             made.error(f"--limit {flags.limit}: give 0 or more")
-        return _show(compare(read(flags.a, flags.stores), read(flags.b, flags.stores), flags.limit), flags.json)
+        a, b = read(flags.a, flags.stores), read(flags.b, flags.stores)
+        try:
+            return _show(compare(a, b, flags.limit), flags.json)
+        except sqlite3.OperationalError as error:
+            raise OSError(f"the temporary database: {error}; set TMPDIR to a folder with room") from error
 
     return answered(argv, made, answer)
 
 
 def _show(found: dict[str, Any], as_json: bool) -> int:
-    print(json.dumps(found, indent=1) if as_json else "\n".join(map(printable, lines(found))))
+    terminal.answer(json.dumps(found, indent=1) if as_json else "\n".join(map(printable, lines(found))))
     return 0
 
 

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from beam_pipeline import terminal
 from beam_pipeline.last_run import LastRun, read, show
 from transforms.records import DeadLetter, to_plain
 from transforms.texts import printable, shell
@@ -24,9 +25,10 @@ def answer(flags: argparse.Namespace) -> int:
     run = read(flags.output, flags.stores)
     letters = list(run.letters())
     if flags.json:
-        print(json.dumps({"media": len(run.planned), "failures": to_plain(letters)}, indent=1))
+        found = {"media": len(run.planned), "failures": to_plain(letters)}
+        terminal.answer(json.dumps(found, indent=1))
     else:
-        print("\n".join(map(printable, lines(run, letters))))
+        terminal.answer("\n".join(map(printable, lines(run, letters))))
     return 0
 
 

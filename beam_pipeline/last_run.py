@@ -6,19 +6,18 @@ import argparse
 import dataclasses
 import functools
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from beam_pipeline.errors import NoRunError
 from beam_pipeline.options import Parser, read_config
+from beam_pipeline.terminal import complain, prepare
 from runners.remote import still_runs
 from transforms.ahead import ahead
 from transforms.layers import RECORD, Inventory, Layers, incomplete
 from transforms.owner import LEASE_S, is_gone, latest
 from transforms.records import DeadLetter, PlannedMedia
-from transforms.secrets import LOGGED, redacted
 from transforms.storage import Stores, join
 from transforms.storage.profiles import read_profiles
 from transforms.write_dataset import DONE, WITH_DEAD_LETTERS
@@ -113,6 +112,7 @@ def show(
 
 def answered(argv: Sequence[str] | None, made: Parser, answer: Callable[[argparse.Namespace], int]) -> int:
     """The exit code of a command that looks at outputs, on the stores that its --config describes."""
+    prepare()
     made.add_argument("--config", metavar="FILE.yaml", help="a run's config file, where it describes stores")
     made.add_argument("--json", action="store_true", help="print JSON")
     flags = made.parse_args(argv)
@@ -120,5 +120,5 @@ def answered(argv: Sequence[str] | None, made: Parser, answer: Callable[[argpars
         flags.stores = Stores(read_profiles(read_config(made, flags.config)[1] if flags.config else {}))
         return answer(flags)
     except (NoRunError, OSError, ValueError) as error:
-        print(f"error: {redacted(error, LOGGED)}", file=sys.stderr)
+        complain(f"error: {error}")
         return 2

@@ -27,6 +27,7 @@ from beam_pipeline.job import Job
 from beam_pipeline.last_run import LastRun
 from beam_pipeline.progress import Progress
 from beam_pipeline.submit import RunnerError, Target, check_scratch, find_target, submit, wait
+from beam_pipeline.terminal import answer, tell
 from runners.dataflow.machines import DEFAULT_GPU, GPUS
 from runners.presets import DATAFLOW_WORKERS
 from runners.remote import still_runs
@@ -52,7 +53,7 @@ PACKAGES = (
 )  # fmt: skip
 KNOWN_ERRORS = (  # their message is enough
     "ModelError", "StorageError", "LookupError", "PermissionError", "OSError", "OccupiedError",
-    "TooManyFailuresError", "RunnerError", "WorkerError", "SecretError",
+    "TooManyFailuresError", "RunnerError", "WorkerError", "SecretError", "ScratchError",
 )  # fmt: skip
 
 REFUSED = (ModelError, RunnerError, OccupiedError, OSError)  # the run cannot begin now; stores raise OSErrors
@@ -121,12 +122,13 @@ def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
         counts[todo] = counts.get(todo, 0) + 1
         if todo == "transcribe":
             left.add(chunk.media)
-        print(f"{todo:12}  {printable(chunk.media.id)}  ({chunk.media.size_bytes / 1e6:.1f} MB)")
-    print(", ".join(f"{number} {todo}" for todo, number in counts.items()))
+        if not answer(f"{todo:12}  {printable(chunk.media.id)}  ({chunk.media.size_bytes / 1e6:.1f} MB)"):
+            return DONE
+    answer(", ".join(f"{number} {todo}" for todo, number in counts.items()))
     if flags.runner.lower() == "dataflowrunner":
         most = PipelineOptions(beam_flags).view_as(WorkerOptions).max_num_workers or DATAFLOW_WORKERS
         gpu = GPUS.get(flags.dataflow_gpu or DEFAULT_GPU)
-        print(describe(left, job.plan.chunks, most, len(job.decode.tasks), gpu))
+        answer(describe(left, job.plan.chunks, most, len(job.decode.tasks), gpu))
         find_target(flags, beam_flags, job.layers.run)
     return DONE
 
@@ -215,7 +217,7 @@ def _leave(owner: Owner, target: Target, job: Job) -> bool:
         owner.beat(left=False)
         return False
     how = shell(["python", "-m", "beam_pipeline.status", "--output", job.output])
-    print(f"left running as {target.name}. How far it is: {how}")
+    tell(f"left running as {target.name}. How far it is: {how}")
     return True
 
 
@@ -241,19 +243,19 @@ def _listed(job: Job) -> Iterator[MediaFile | DeadLetter]:
 def _finish(job: Job, summary: dict[str, Any]) -> int:
     """Say what came out, and give the exit code of it."""
     this_run = summary["this_run"]
-    print(f"{summary['transcripts']} transcripts, {summary['dead_letters']} dead letters in {printable(job.output)}")
+    tell(f"{summary['transcripts']} transcripts, {summary['dead_letters']} dead letters in {printable(job.output)}")
     if this_run.get("audio_sec"):
         audio, wall = this_run["audio_sec"], this_run["wall_sec"]
-        print(f"this run: {audio:.0f} s of audio in {wall:.0f} s, {audio / max(wall, 0.1):.1f} x real time")
+        tell(f"this run: {audio:.0f} s of audio in {wall:.0f} s, {audio / max(wall, 0.1):.1f} x real time")
     if files := this_run.get("files_removed"):
-        print(f"{this_run['left']} media left the input: {files} files of theirs were removed")
+        tell(f"{this_run['left']} media left the input: {files} files of theirs were removed")
     if left := this_run.get("left_and_kept"):
-        print(f"{left} media left the input, as it seems; not all of it could be listed, so their files were kept")
+        tell(f"{left} media left the input, as it seems; not all of it could be listed, so their files were kept")
     if not summary["dead_letters"]:
         return DONE
     failures = ", ".join(f"{number} {code}" for code, number in summary["failures"].items())
     why = shell(["python", "-m", "beam_pipeline.failures", "--output", job.output])
-    print(f"not done: {failures}. Why, and how to try again: {why}")
+    tell(f"not done: {failures}. Why, and how to try again: {why}")
     failed = this_run.get("dead_letters", 0)
     job.save.limit.check(failed, failed + this_run.get("media", 0), at_end=True)
     return WITH_DEAD_LETTERS
@@ -304,7 +306,8 @@ def _stop_on_signals() -> None:
 
     def stop(number: int, _: object) -> None:
         ffmpeg.kill_decoders()
-        os.write(2, b"\nstopped. Run the same command again: it goes on where it was\n")
+        with contextlib.suppress(OSError):  # nobody listens
+            os.write(2, b"\nstopped. Run the same command again: it goes on where it was\n")
         os._exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from beam_pipeline.terminal import complain
 from runners.dataflow.machines import DEFAULT_GPU, GPUS
 from transforms.chunks import ChunkConfig
 from transforms.decode_audio import DecodeConfig
@@ -48,7 +49,7 @@ class Parser(argparse.ArgumentParser):
     """Ends with one line and exit code 2 instead of argparse's whole usage."""
 
     def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"error: {message}\nSee python -m beam_pipeline --help.\n")
+        complain(f"error: {message}\nSee python -m beam_pipeline --help.")
         raise SystemExit(2)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import socket
-import sys
 import threading
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from types import TracebackType
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from beam_pipeline.terminal import on_terminal
 from transforms import exposition
 
 LOG_EVERY_S = 30.0
@@ -41,8 +41,9 @@ class Progress:
         self._started = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
-        on_terminal = sys.stderr.isatty()
-        self._above_the_bar: AbstractContextManager[None] = logging_redirect_tqdm() if on_terminal else nullcontext()
+        self._above_the_bar: AbstractContextManager[None] = (
+            logging_redirect_tqdm() if on_terminal() else nullcontext()
+        )
 
     @property
     def address(self) -> str:
@@ -113,7 +114,7 @@ class Progress:
                 continue  # another program's datagram
 
     def _bar(self) -> tqdm | None:
-        if not (self._shown and sys.stderr.isatty()):
+        if not (self._shown and on_terminal()):
             return None
         shape = "{n_fmt}/{total_fmt} media |{bar:24}| {elapsed}<{remaining} {postfix}"
         return tqdm(total=None, unit="media", bar_format=shape, dynamic_ncols=True)

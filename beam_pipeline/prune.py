@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from beam_pipeline import terminal
 from beam_pipeline.alive import alive
 from beam_pipeline.last_run import LastRun, read, show
 from runners.remote import still_runs
@@ -50,12 +51,14 @@ def answer(flags: argparse.Namespace) -> int:
     try:
         found = prune(run, flags.dry_run)
     except OccupiedError as error:
-        print(f"error: {error}", file=sys.stderr)
+        terminal.complain(f"error: {error}")
         return 1
     if flags.json:
-        print(json.dumps({"dry_run": flags.dry_run, **{name: size._asdict() for name, size in found.items()}}))
+        terminal.answer(
+            json.dumps({"dry_run": flags.dry_run, **{name: size._asdict() for name, size in found.items()}})
+        )
     else:
-        print("\n".join(lines(found, flags.dry_run)))
+        terminal.answer("\n".join(lines(found, flags.dry_run)))
     return 0
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from beam_pipeline import terminal
 from beam_pipeline.last_run import LastRun, read, show
 from transforms.texts import printable, shell
 
@@ -24,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def answer(flags: argparse.Namespace) -> int:
     while True:
         found = figures(read(flags.output, flags.stores))
-        print(json.dumps(found) if flags.json else "\n".join(map(printable, lines(found))), flush=True)
-        if not flags.watch or found["state"] != "running":
+        text = json.dumps(found) if flags.json else "\n".join(map(printable, lines(found)))
+        if not (terminal.answer(text) and flags.watch and found["state"] == "running"):
             return 0
         time.sleep(WATCH_EVERY_S)
 

@@ -218,7 +218,7 @@ def _signals_here(remote: Remote) -> Iterator[None]:
 
 def _asked(remote: Remote) -> str:
     """What to do with the job at Ctrl-C: "cancel", "leave" or "go on". Where nobody can be asked, cancel."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         return "cancel"
     sys.stderr.write(f"\nThe job runs at {remote.place}. [c]ancel it, [l]eave it running, or [g]o on watching? ")
     sys.stderr.flush()

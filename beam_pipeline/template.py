@@ -18,12 +18,11 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
-from beam_pipeline import launch, options
+from beam_pipeline import launch, options, terminal
 from beam_pipeline.__main__ import console
 from beam_pipeline.job import make_job
 from beam_pipeline.late import LATE, late_job
 from beam_pipeline.submit import RunnerError, find_target, submit
-from transforms.secrets import LOGGED, redacted
 from transforms.storage import Stores
 
 PLACES = ["--input=gs://given-when-started/input", "--output=gs://given-when-started/output"]
@@ -54,6 +53,7 @@ def as_words(parameters: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Build a classic template, put its metadata beside it, and return the exit code."""
+    terminal.prepare()
     words = sys.argv[1:] if argv is None else list(argv)
     flags, beam_flags = options.parse([*PLACES, "--runner=DataflowRunner", *words])
     try:
@@ -69,9 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = google.template_location
         Stores().serving(place).put(f"{place}_metadata", json.dumps(metadata(), indent=1).encode())
     except (ValueError, RunnerError, OSError) as error:
-        print(f"error: {redacted(error, LOGGED)}", file=sys.stderr)
+        terminal.complain(f"error: {error}")
         return launch.USAGE if isinstance(error, ValueError) else launch.FAILED
-    print(f"built {place}. To start it:\n  {start_command(place, google.region)}")
+    terminal.tell(f"built {place}. To start it:\n  {start_command(place, google.region)}")
     return launch.DONE
 
 

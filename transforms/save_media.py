@@ -11,7 +11,6 @@ import dataclasses
 import errno
 import logging
 import pathlib
-import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -28,6 +27,7 @@ from transforms.media.subtitles import srt, vtt
 from transforms.metrics import SAVE, UNWATCHED, StepMetrics, Watch
 from transforms.own_files import digest_of, own, stored_digest
 from transforms.records import DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
+from transforms.scratch import scratch_folder, writing_scratch
 from transforms.storage import join
 
 FORMATS = ("json", "srt", "vtt", "txt")
@@ -153,11 +153,11 @@ def kept_audio(media: MediaFile, config: ChunkConfig | None) -> Iterator[dict[st
     if config is None:
         yield {}
         return
-    with tempfile.TemporaryDirectory(prefix="beam-pipeline-") as folder:
+    with scratch_folder() as folder:
         target = pathlib.Path(folder, "audio")
         made = {file_of(media, "opus"): target}
         try:
-            with opened(media, config.stores) as source:
+            with opened(media, config.stores) as source, writing_scratch():
                 convert(source.url, source.protocols, config.audio_track, config.decode_timeout_s, target)
                 source.check()
         except (MediaError, OSError) as error:

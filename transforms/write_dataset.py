@@ -17,7 +17,6 @@ import dataclasses
 import functools
 import itertools
 import pathlib
-import tempfile
 import time
 from collections.abc import Iterable
 from types import TracebackType
@@ -39,6 +38,7 @@ from transforms.own_files import read_published, remove_departed
 from transforms.owner import check_owner, end
 from transforms.records import DeadLetter, MediaChunk, MediaFile, MediaOutcome, Transcript
 from transforms.report import About, report
+from transforms.scratch import scratch_folder, writing_scratch
 from transforms.secrets import struck
 from transforms.storage import join
 from transforms.summary import MergeSummaries, Summary, add, of_dead_letter, of_transcript, to_json
@@ -228,12 +228,13 @@ class ShardWriter:
         self._target = {table: shard_uri(layers, table, shard, shards) for table in TABLES}
         self._rows: dict[str, list[dict[str, Any]]] = {table: [] for table in TABLES}
         self._held = dict.fromkeys(TABLES, 0)  # rows, and segments inside them
-        self._folder = tempfile.TemporaryDirectory(prefix="beam-pipeline-")
+        self._folder = scratch_folder()
         self._files = {table: pathlib.Path(self._folder.name, f"{table}.parquet") for table in TABLES}
-        self._writers = {
-            table: pq.ParquetWriter(self._files[table], schema, compression="zstd")
-            for table, schema in TABLES.items()
-        }
+        with writing_scratch():
+            self._writers = {
+                table: pq.ParquetWriter(self._files[table], schema, compression="zstd")
+                for table, schema in TABLES.items()
+            }
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -248,11 +249,13 @@ class ShardWriter:
         with self._folder:
             for table in TABLES:
                 self._flush(table)
-                self._writers[table].close()
+                with writing_scratch():
+                    self._writers[table].close()
                 if kind is None:
                     self._store.put_file(self._target[table], self._files[table])
 
     def _flush(self, table: str) -> None:
         rows, self._rows[table], self._held[table] = self._rows[table], [], 0
         if rows:
-            self._writers[table].write_table(pa.Table.from_pylist(rows, TABLES[table]))
+            with writing_scratch():
+                self._writers[table].write_table(pa.Table.from_pylist(rows, TABLES[table]))

@@ -240,11 +240,12 @@ def main() -> int:
     words.add_argument("--taskmanagers", type=int, default=1, help="each gets Python workers of its own")
     words.add_argument("--slots", type=int, default=2, help="bundles at once in each TaskManager")
     words.add_argument("--memory", default="1280m", help="of each TaskManager's Java, without the Python workers")
-    words.add_argument("--home", type=pathlib.Path, default=parts.cache() / "cluster", help="folder of this cluster")
+    words.add_argument("--home", type=pathlib.Path, help="folder of this cluster; one in ~/.cache if not given")
     given = words.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    home = Home(given.home)
+    home = None
     try:
+        home = Home(given.home or parts.cache() / "cluster")
         if given.what == "down":
             down(home)
             return 0
@@ -254,7 +255,7 @@ def main() -> int:
             print(up(home, given.port, given.taskmanagers, given.slots, given.memory))
     except FlinkError as error:
         print(f"error: {error}", file=sys.stderr)
-        if given.what == "up" and "ended while it started" in str(error):
+        if home and given.what == "up" and "ended while it started" in str(error):
             home.stop()
         return 1
     return 0

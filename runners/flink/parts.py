@@ -43,8 +43,14 @@ def version(name: str) -> str:
 
 
 def cache() -> pathlib.Path:
-    """Where what was fetched is kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    """Where what was fetched is kept.
+
+    Raises:
+        FlinkError: nobody knows of a place.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - raises nothing
+    if base.startswith("~"):
+        raise FlinkError("there is no home folder to keep Flink in: set XDG_CACHE_HOME to a folder for it")
     return pathlib.Path(base, "beam_pipeline", "flink")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 import grpc
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
-from runners import versions
+from runners import processes, versions
 
 STOP_S = 5.0  # for a worker to end by itself
 
@@ -43,8 +44,8 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
             return beam_fn_api_pb2.StartWorkerResponse(error=f"WorkerError: this worker cannot run the job: {fault}")
         # Java's loopback address may be an IPv6 one that is written as localhost; it is taken as it is told.
         words = ["--id", request.worker_id, "--provision_endpoint", request.provision_endpoint.url]
-        command = [sys.executable, "-m", *self._worker, *words]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        command, environment = processes.command(*self._worker, *words), {**os.environ, **processes.environment()}
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
         with self._changing:
             self._workers.setdefault(request.worker_id, []).append(process)
         log.info("worker %s: process %d", request.worker_id, process.pid)

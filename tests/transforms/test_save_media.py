@@ -10,6 +10,7 @@ import pysubs2
 import pytest
 
 from transforms.layers import UNFINISHED, Layers, name_key
+from transforms.media.subtitles import WORDLESS
 from transforms.records import AudioFacts, DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
 from transforms.save_media import SaveConfig
 from transforms.save_media import save as save_after
@@ -117,7 +118,7 @@ def test_a_name_that_cannot_be_is_a_dead_letter_and_a_full_disk_is_not(layers, t
 
 def test_an_empty_transcript_gives_files_that_are_valid_and_empty(layers, tmp_path):
     save(transcript(segments=(), language="", status="empty"), layers, SaveConfig())
-    assert (tmp_path / "out/media/talks/a.srt").read_text() == ""
+    assert (tmp_path / "out/media/talks/a.srt").read_text() == WORDLESS
     assert (tmp_path / "out/media/talks/a.vtt").read_text() == "WEBVTT\n"
 
 

@@ -38,13 +38,13 @@ FORMATS = (
     "nistsphere nsv nut obu ogg oma osq paf pva pvf qcp r3d rm rso sbc sds sln smk sol sox spdif svs swf tak tta "
     "truehd ty vc1 voc vqf w64 wav wsd wtv wv xa"
 ).replace(" ", ",")
+OF_FFMPEG = re.compile("(?i:no_proxy)|AV_LOG_.*|FFREPORT|FFMPEG_.*")  # variables that it listens to
 RECEIVE_BUFFER = 64 << 10  # bytes; ffmpeg reads through gaps of up to twice that; left to itself, of megabytes
 SOUND_RECEIVE_BUFFER = 256 << 10  # bytes; a file of sound has no gaps, and both processes take fewer turns
 PIPE_BYTES = 1 << 20  # read at a time, if there is so much
 LISTEN_S = 0.02  # how long the log may go unheard
 LONGEST_PIECE = SAMPLE_RATE_HZ  # samples of silence
 LAST_WORDS = 1000  # characters
-MISLEADING = {"no_proxy", "av_log_force_color", "ffreport"}  # in the environment: who is asked, what the log looks like
 TRACK = re.compile(r"([0-9]{1,4}|[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?")
 WHOLE = 0.98  # decoded over declared length below which audio is missing; containers round and pad
 STEPS_S = (0.5, 2, 8, 32, 128, 512, 2048)  # behind where ffmpeg gave up, at which it is tried again
@@ -97,7 +97,8 @@ def find_ffmpeg() -> str:
 
 
 def ffmpeg_version() -> str:
-    run = subprocess.run([find_ffmpeg(), "-version"], capture_output=True, text=True, check=True)
+    command = [find_ffmpeg(), "-version"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
     return run.stdout.split()[2]
 
 
@@ -260,7 +261,12 @@ class _Process:
             held += piece
             while times and times[0][1] * width <= len(held):
                 at, samples = times.popleft()
-                while times and at is not None and times[0][0] == at + samples and (samples + times[0][1]) * width <= len(held):
+                while (
+                    times
+                    and at is not None
+                    and times[0][0] == at + samples
+                    and (samples + times[0][1]) * width <= len(held)
+                ):
                     samples += times.popleft()[1]
                 yield at, bytes(held[: samples * width])
                 del held[: samples * width]
@@ -370,11 +376,15 @@ def _start(command: list[str], facts: int) -> subprocess.Popen[bytes]:
 
     Ctrl-C in a terminal goes to the whole group: ffmpeg would end as if the media did, just before the run ends.
     """
-    environment = {name: value for name, value in os.environ.items() if name.lower() not in MISLEADING}
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     return subprocess.Popen(
-        command, 0, stdin=nothing, stdout=pipe, stderr=pipe, env=environment, process_group=0, pass_fds=[facts]
+        command, 0, stdin=nothing, stdout=pipe, stderr=pipe, env=environment(), process_group=0, pass_fds=[facts]
     )
+
+
+def environment() -> dict[str, str]:
+    """What every ffmpeg is started with, without what would color or redirect its log, or what it reads."""
+    return {name: value for name, value in os.environ.items() if not OF_FFMPEG.fullmatch(name)}
 
 
 def probe(url: str, protocols: str, track: str, timeout_s: float) -> Source:

@@ -17,6 +17,7 @@ from transforms.records import Segment
 
 LEFT_TO_RIGHT_MARK, RIGHT_TO_LEFT_MARK = "\u200e", "\u200f"
 RIGHT_TO_LEFT_EMBEDDING, POP_DIRECTION = "\u202b", "\u202c"
+WORDLESS = "1\n00:00:00,000 --> 00:00:00,001\n\n"  # a SubRip file of nothing: ffmpeg and others refuse an empty one
 WORD_JOINER = "\u2060"  # has no width
 
 STRONG = regex.compile(r"[\p{bc=L}\p{bc=R}\p{bc=AL}]")
@@ -24,7 +25,7 @@ MARKUP = regex.compile(r"<(?= *[/\p{L}])|--(?=>)")  # a tag or an arrow
 
 
 def srt(segments: Sequence[Segment], duration_s: float | None = None) -> str:
-    """SubRip: numbered cues, decimal comma. No segments give an empty string.
+    """SubRip: numbered cues, decimal comma. No segments give one cue without text.
 
     SubRip knows no escaping: a word joiner keeps what looks like markup from being taken for it.
     """
@@ -33,7 +34,7 @@ def srt(segments: Sequence[Segment], duration_s: float | None = None) -> str:
         + "".join(f"{_srt_line(line, cue.rtl)}\n" for line in cue.lines)
         for number, cue in enumerate(cut_cues(segments, duration_s), 1)
     ]
-    return "\n".join(cues)
+    return "\n".join(cues) or WORDLESS
 
 
 def vtt(segments: Sequence[Segment], language: str, duration_s: float | None = None) -> str:

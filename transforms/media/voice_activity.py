@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import pathlib
 from typing import Any
 
@@ -22,8 +23,10 @@ STATE = (1, 1, 128)
 @functools.cache
 def _session() -> Any:
     """One session for all threads of this process; onnxruntime's `run` may be called from several at once."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read while it is imported: it would report that to its maker at once
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()
     package = importlib.util.find_spec("silero_vad")
     if package is None or not package.submodule_search_locations:
         raise RuntimeError("the package silero-vad is missing: pip install silero-vad")

@@ -5,6 +5,7 @@ Needs neither torch nor a network, so the graph can be built and a dry run made 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import pathlib
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from transforms.models.languages import WHISPER
 from transforms.secrets import redacted, register
 
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 DEMO = "demo"
 DEMO_FOLDER = pathlib.Path(__file__).parent / "demo"
 WHISPER_WINDOW_S = 30.0
@@ -97,10 +99,12 @@ def fetch_config(path: str, revision: str) -> None:
     """
     if pathlib.Path(path).is_dir():
         return
-    from huggingface_hub import get_token, hf_hub_download
+    from huggingface_hub import constants, get_token, hf_hub_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
     register(get_token())
+    if constants.HF_HUB_CACHE.startswith("~"):  # a user of whom the system knows nothing: it would be made here
+        raise ModelError(f"there is no home folder to keep the model {path} in: set HF_HOME to a folder for it")
     try:
         hf_hub_download(path, "config.json", revision=revision, etag_timeout=10)
     except GatedRepoError as error:
@@ -112,3 +116,7 @@ def fetch_config(path: str, revision: str) -> None:
         ) from error
     except HfHubHTTPError as error:
         raise ModelError(f"the hub has no model {path} at revision {revision}: {redacted(error)}") from error
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise ModelError(f"the model {path} cannot be kept: {error}; set HF_HOME to a folder with room") from error
