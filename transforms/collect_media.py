@@ -314,6 +314,8 @@ def _why_missing(named: Named, place: str, is_folder: bool) -> str:
         return f"{place} is a folder: name its files, or give the folder to --input"
     if named.inside:
         return f"{place}; the table holds the audio itself: write it to files, and name those"
+    if re.search("[\udc80-\udcff]", place):
+        return f"{place}; it is not UTF-8: save the manifest as UTF-8"
     if re.search(r"[*?\[]", place):
         return f"{place}; a manifest takes no patterns: give it to --input"
     return place

@@ -313,6 +313,18 @@ def test_a_manifest_that_may_not_be_read_is_unreadable(tmp_path):
         assert letters(manifest) == [("unreadable", "m.txt")]
 
 
+def test_a_list_may_hold_a_name_that_is_no_utf_8(tmp_path):
+    (tmp_path / "m.txt").write_bytes(b"a.mp3\ncaf\xe9.mp3\nth\xe9.mp3\n")
+    put(tmp_path / "a.mp3")
+    try:
+        put(tmp_path / os.fsdecode(b"caf\xe9.mp3"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    *media, letter = listed(tmp_path / "m.txt")
+    assert [each.id for each in media] == ["a.mp3", "caf\udce9.mp3"]
+    assert letter.detail == f"row 3: {tmp_path}/th\udce9.mp3; it is not UTF-8: save the manifest as UTF-8"
+
+
 def test_a_line_that_looks_like_a_remark_is_a_file_where_there_is_one(tmp_path):
     put(tmp_path / "#1.mp3")
     (tmp_path / "m.txt").write_text("# mine\n#1.mp3\n#2.mp3\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import functools
 import io
 import itertools
 import json
@@ -59,6 +60,7 @@ def read_manifest(content: bytes, name: str) -> list[Row]:
     return rows
 
 
+@functools.lru_cache(1000)  # asked of every cell
 def column_name(name: object) -> str:
     """`audio_path` of " Audio Path": capitals, padding, blanks and dashes do not tell columns apart."""
     return re.sub(r"[\s\-]+", "_", str(name).strip().casefold())
@@ -102,6 +104,16 @@ def _text(content: bytes) -> str:
         raise MediaError("bad_manifest", f"line {line} is not UTF-8: save it as UTF-8") from error
 
 
+def _paths(content: bytes) -> str:
+    """The text of a list, where the names of some files may be no UTF-8."""
+    try:
+        return _text(content)
+    except MediaError:
+        if not any(line.strip().isascii() for line in content.splitlines() if line.strip()):
+            raise
+        return content.decode("utf-8", "surrogateescape")
+
+
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """Each line with anything on it, and its number; splitlines would cut at U+2028 inside a JSON string."""
     lines = ((number, line.strip()) for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1))
@@ -109,12 +121,12 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _list(content: bytes, _: str) -> Iterator[Row]:
-    for number, line in _lines(_text(content)):
+    for number, line in _lines(_paths(content)):
         yield Row(number, {"path": line}, remark=line.startswith("#"))
 
 
 def _playlist(content: bytes, name: str) -> Iterator[Row]:
-    text = _text(content)
+    text = _paths(content)
     if re.search(r"^#EXT-X-", text, re.MULTILINE):
         raise MediaError("not_media", HLS.format(name=name.rsplit("/", 1)[-1]))
     for number, line in _lines(text):

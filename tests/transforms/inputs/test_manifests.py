@@ -195,7 +195,8 @@ def test_an_array_that_is_broken_gives_what_it_has(content, good, bad):
         ("m.json", DEEP, "neither JSON nor JSON lines"),
         ("m.parquet", parquet(pa.table({"name": ["a.mp3"]})), "none of its columns (name)"),
         ("m.parquet", b"PAR1", "Parquet"),
-        ("m.txt", b"a.mp3\nb\xff.mp3\n", "line 2 is not UTF-8: save it as UTF-8"),
+        ("m.txt", b"\xe9.mp3\nb\xff.mp3\n", "line 1 is not UTF-8: save it as UTF-8"),
+        ("m.csv", b"path\nb\xff.mp3\n", "line 2 is not UTF-8: save it as UTF-8"),
     ],
 )
 def test_what_is_no_manifest_says_why(name, content, advice):
