@@ -23,8 +23,10 @@ def find(job: Job) -> Found:
         ValueError: it would have to write over it, or remove it.
         OSError: the output cannot be read.
     """
-    found = look(job.layers, kinds(job))
-    in_the_way = [*_in_the_way(job, found), *found.foreign]
+    found, in_the_way = _look(job)
+    if in_the_way:  # another run may be writing: what it wrote meanwhile it had noted before, and is not there again
+        found, still = _look(job)
+        in_the_way = [name for name in in_the_way if name in set(still)]
     if in_the_way:
         more = f" and {len(in_the_way) - SHOWN} more" if len(in_the_way) > SHOWN else ""
         raise ValueError(
@@ -32,6 +34,11 @@ def find(job: Job) -> Found:
             f"{', '.join(in_the_way[:SHOWN])}{more}. Take another --output, or move them away"
         )
     return found
+
+
+def _look(job: Job) -> tuple[Found, list[str]]:
+    found = look(job.layers, kinds(job))
+    return found, [*_in_the_way(job, found), *found.foreign]
 
 
 def kinds(job: Job) -> tuple[str, ...]:

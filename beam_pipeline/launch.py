@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import logging
@@ -38,7 +39,7 @@ from transforms.media import ffmpeg
 from transforms.metrics import STEPS, Watch
 from transforms.models.catalog import DEMO_NOTICE, ModelError
 from transforms.models.whisper import WhisperHandler
-from transforms.own_files import Found, commit_published
+from transforms.own_files import Found, commit_published, was_begun
 from transforms.owner import OccupiedError, Owner, check_owner, claim, now
 from transforms.plan_work import plan
 from transforms.records import DeadLetter, MediaFile
@@ -198,7 +199,7 @@ def begin(
 ) -> tuple[Job, dict[str, Any]]:
     """Make an output that is ours ready for the run; gives the job as it has to be done there, and its record."""
     if owner.found_dead:
-        job.layers.store.sweep(job.output)
+        job.layers.store.sweep(job.output, functools.partial(was_begun, job.layers, found.published))
     job = job.in_generation(anew=flags.overwrite)
     commit_published(job.layers, found.published.with_run(kinds(job), job.dataset.num_shards))
     record = _start_record(job, flags, target, words)

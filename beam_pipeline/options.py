@@ -87,7 +87,7 @@ def _add_plan(made: Parser) -> None:
     group.add_argument("--overwrite", action="store_true", help="do everything anew, whatever earlier runs left")
     group.add_argument("--retry_failed", action="store_true", help="try media again that became dead letters")
     group.add_argument(
-        "--keep_missing", action="store_true", help="keep media in the dataset that are not in the input any more"
+        "--keep_missing", action="store_true", help="keep media, and their files, that are not in the input any more"
     )
     group.add_argument(
         "--max_failures",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
+import functools
 import json
 import re
 import sys
@@ -18,7 +19,7 @@ from beam_pipeline.last_run import LastRun, read, show
 from runners.remote import still_runs
 from transforms.ahead import ahead
 from transforms.layers import Layers
-from transforms.own_files import remove_files
+from transforms.own_files import read_published, remove_files, was_begun
 from transforms.owner import OccupiedError, claim
 from transforms.storage import Entry, join
 
@@ -89,7 +90,8 @@ def prune(run: LastRun, dry_run: bool) -> dict[str, Size]:
     owner = claim(dataclasses.replace(run.layers, run=f"prune-{uuid.uuid4().hex[:12]}"), still_runs=still_runs)
     with alive(owner, dict):
         found = _removed(run.layers, planned, dry_run)
-        run.layers.store.sweep(join(run.layers.output, "_work"))
+        begun = functools.partial(was_begun, run.layers, read_published(run.layers))
+        run.layers.store.sweep(run.layers.output, begun)
     return found
 
 

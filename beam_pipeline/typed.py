@@ -15,7 +15,7 @@ class Options(TypedDict, total=False):
     overwrite: bool
     # try media again that became dead letters
     retry_failed: bool
-    # keep media in the dataset that are not in the input any more
+    # keep media, and their files, that are not in the input any more
     keep_missing: bool
     # stop with exit code 1 when more media than this number, or this share such as 0.05, fail in this run
     max_failures: float

@@ -56,7 +56,7 @@ from transforms.storage.s3 import S3Store
 from transforms.summary import MergeSummaries, Summary, of_transcript
 from transforms.transcribe_speech import Joined, commit
 from transforms.transcripts import Provenance, assemble
-from transforms.write_dataset import DatasetConfig, WriteDataset, keyed_by_shard, write_shard
+from transforms.write_dataset import SHARDS, DatasetConfig, WriteDataset, keyed_by_shard, write_shard
 
 SCHEME = "sim://"
 INPUT, OUTPUT = f"{SCHEME}in", f"{SCHEME}out"
@@ -152,6 +152,10 @@ class Shelf:
         time.sleep(self.wait_ms / 1000)
         if not _of_one_media(uri):
             LocalStore().put(self._path(uri), data)
+
+    def put_new(self, uri: str, data: bytes) -> bool:
+        self.put(uri, data)
+        return True
 
     def put_file(self, uri: str, path: pathlib.Path) -> None:
         count("PUT", max(1, -(-path.stat().st_size // (8 << 20))))  # and two more for an upload in parts
@@ -310,7 +314,7 @@ def adding_up(root: str, number: int) -> int:
     figures = of_transcript(transcript, MediaOutcome(transcript.media, failed=False, fresh=False))
     total = one.create_accumulator()
     for shard in range(number):
-        total = one.add_input(total, Summary({**figures, ("_shards", str(shard)): 1}))
+        total = one.add_input(total, Summary({**figures, (SHARDS, str(shard)): 1}))
     return int(total["transcripts",])
 
 

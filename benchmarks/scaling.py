@@ -28,7 +28,7 @@ class Measured:
     inventory_bytes: float = 412.0  # a media that is done, in each process
     shuffled_bytes: float = 1900.0  # a media, on the direct runner, inventory included
     process_gb: float = 1.3  # benchmarks/many_media.md, with the demo model
-    puts: float = 6.0  # a media: one in the asr layer, four files, the note of them
+    puts: float = 7.0  # a media: one in the asr layer, four files, a note before them and one behind
     gets: float = 1.0  # a media, for the dataset
     heads: float = 1.0  # a media, before it is decoded: was it committed meanwhile? Priced as a GET
 
@@ -83,7 +83,7 @@ def need(hours: float, media_s: float, was: Measured, may: Assumed) -> dict[str,
         "decoding, core hours": decode_h,
         "decoding, cores beside each GPU": decode_h / gpu_h,
         "memory of all processes, GB, without a model": gpus * was.process_gb,
-        "PUT, and so many objects": puts,
+        "PUT": puts,
         "GET": gets,
         "LIST, first run": pages,
         "LIST, going on when half is done": pages * (1 + gpus),

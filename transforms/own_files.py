@@ -90,6 +90,15 @@ def read_published(layers: Layers, shards: Iterable[Entry] = ()) -> Published:
     return Published(WHOLE, tuple(sorted({int(name[1]) for name in names if name})), kinds=None)
 
 
+def was_begun(layers: Layers, published: Published, uri: str) -> bool:
+    """Whether a run noted that it would write this object."""
+    name = _below_output(layers, uri)
+    folder, _, rest = name.partition("/")
+    if folder == "media":
+        return any(layers.states_now(name_key(media)) for media, _ in names_of(rest))
+    return folder == "_work" or (folder in TABLES and published.owns_shard(rest))
+
+
 def commit_published(layers: Layers, published: Published) -> None:
     layers.store.put(join(layers.output, PUBLISHED), json_bytes(dataclasses.asdict(published)))
 

@@ -17,6 +17,7 @@ from transforms.own_files import (
     look,
     names_of,
     remove_departed,
+    was_begun,
 )
 from transforms.storage import join
 
@@ -96,6 +97,16 @@ def test_an_output_of_the_version_before_goes_on(layers):
     assert look(layers, KINDS)[1:] == ((), ("media/talks/killed.srt",), {})
     put(layers, "segments/mine.parquet")
     assert look(layers, KINDS).foreign == ("segments/mine.parquet",)
+
+
+def test_what_a_run_began_to_write_is_told_from_what_others_send(layers):
+    begun(layers, shards=2)
+    layers.begin_saving(MEDIA, [], {}, anew=True)
+    names = ["_work/asr/x.json", "segments/00001-of-00002.parquet", "media/talks/a.opus"]
+    others = ["media/talks/b.opus", "segments/mine.parquet", "in/talk.mp4", "media"]
+    published = look(layers, KINDS).published
+    told = {name for name in (*names, *others) if was_begun(layers, published, join(layers.output, name))}
+    assert told == set(names)
 
 
 def test_names_that_lack_a_file_are_told_with_what_is_there(layers):

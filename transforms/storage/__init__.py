@@ -100,8 +100,11 @@ class Store(Protocol):
         """Delete the object; a missing one is no error."""
         ...
 
-    def sweep(self, folder: str) -> None:
-        """Remove what writers that were killed left half-written below the folder. Nobody may be writing there."""
+    def sweep(self, folder: str, is_ours: Callable[[str], bool] = lambda _: True) -> None:
+        """Remove what writers that were killed left half-written below the folder. None of ours may be writing there.
+
+        Where it cannot be told by its name who was writing, `is_ours` is asked by the URI that it was to have.
+        """
         ...
 
     def open_media(self, entry: Entry) -> contextlib.AbstractContextManager[MediaSource]:

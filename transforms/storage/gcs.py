@@ -150,7 +150,7 @@ class GcsStore:
         with contextlib.suppress(FileNotFoundError):
             _ask(uri, lambda blob: blob.delete(timeout=TIMEOUT_S, retry=None))
 
-    def sweep(self, folder: str) -> None:
+    def sweep(self, folder: str, is_ours: Callable[[str], bool] = lambda _: True) -> None:
         """Nothing: unfinished uploads are in no listing, and end by themselves after a week."""
 
     def open_media(self, entry: Entry) -> contextlib.AbstractContextManager[MediaSource]:

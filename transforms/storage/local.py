@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from transforms.storage import Entry, MediaSource, changed
 
@@ -89,7 +89,7 @@ class LocalStore:
     def delete(self, uri: str) -> None:
         self._path(uri).unlink(missing_ok=True)
 
-    def sweep(self, folder: str) -> None:
+    def sweep(self, folder: str, is_ours: Callable[[str], bool] = lambda _: True) -> None:
         for root, _, files in os.walk(self._path(folder)):
             for name in files:
                 if TEMPORARY_NAME.fullmatch(name):

@@ -22,7 +22,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import sleep
 from typing import Any
 
@@ -148,11 +148,14 @@ class S3Store:
         with self._asking(uri) as (client, bucket, key), contextlib.suppress(client.exceptions.NoSuchKey):
             client.delete_object(Bucket=bucket, Key=key)
 
-    def sweep(self, folder: str) -> None:
+    def sweep(self, folder: str, is_ours: Callable[[str], bool] = lambda _: True) -> None:
+        base = "/".join(self.canonical(folder).split("/")[:3])
         try:
             with self._asking(folder) as (client, bucket, key):
                 pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=keys.below(key))
                 for upload in (upload for page in pages for upload in page.get("Uploads", ())):
+                    if not is_ours(f"{base}/{upload['Key']}"):
+                        continue  # somebody sends a recording right now
                     with contextlib.suppress(client.exceptions.NoSuchUpload):
                         client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
         except PermissionError as error:  # no reason to stop: what is left costs money, and harms nothing

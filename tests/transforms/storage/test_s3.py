@@ -467,6 +467,8 @@ def test_a_sweep_ends_uploads_that_were_begun_below_the_folder(server, base, use
     store.sweep(f"{base}/out")
     assert [upload["Key"] for upload in client.list_multipart_uploads(Bucket=bucket)["Uploads"]] == ["outer"]
     assert [entry.uri for entry in store.list(base)] == [f"{base}/out/whole"]
+    store.sweep(base, lambda uri: uri != f"{base}/outer")
+    assert [upload["Key"] for upload in client.list_multipart_uploads(Bucket=bucket)["Uploads"]] == ["outer"]
     store.sweep(base)
     assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
 
