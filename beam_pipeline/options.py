@@ -20,6 +20,7 @@ from transforms.media.windows import WindowConfig
 from transforms.models.openai_translator import KEY_VARIABLE, OpenAIConfig
 from transforms.models.whisper import NO_SPEECH
 from transforms.save_media import FORMATS
+from transforms.secrets import LOGGED, redacted
 from transforms.translate_text import TranslateConfig
 from transforms.write_dataset import DatasetConfig
 
@@ -48,7 +49,7 @@ class Parser(argparse.ArgumentParser):
     """Ends with one line and exit code 2 instead of argparse's whole usage."""
 
     def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"error: {message}\nSee python -m beam_pipeline --help.\n")
+        sys.stderr.write(f"error: {redacted(message, LOGGED)}\nSee python -m beam_pipeline --help.\n")
         raise SystemExit(2)
 
 

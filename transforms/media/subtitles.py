@@ -20,7 +20,8 @@ RIGHT_TO_LEFT_EMBEDDING, POP_DIRECTION = "\u202b", "\u202c"
 WORD_JOINER = "\u2060"  # has no width
 
 STRONG = regex.compile(r"[\p{bc=L}\p{bc=R}\p{bc=AL}]")
-MARKUP = regex.compile(r"<(?= *[/\p{L}])|--(?=>)")  # a tag or an arrow
+# A tag, an arrow, a command of ASS, which players obey in SubRip too, and a time: two in a line begin a cue for some.
+MARKUP = regex.compile(r"<(?= *[/\p{L}])|--(?=>)|\{(?=\\)|\d(?=:\d+:\d+[.,]\d)")
 
 
 def srt(segments: Sequence[Segment], duration_s: float | None = None) -> str:
