@@ -18,7 +18,7 @@ from tests.conftest import SAMPLES
 from tests.runs import contents, letters, run, table
 from tests.servers import ChatStub, completion, upper
 
-DONE, FAILED, DEAD_LETTERS = 0, 1, 3
+DONE, USAGE, DEAD_LETTERS = 0, 2, 3
 KEY = "translator/key+sentinel==8472"
 SECRET, TOKEN = "store/secret+sentinel==9213", "session/token+sentinel==5526"
 ENVIRONMENT = {
@@ -125,7 +125,7 @@ def test_a_store_that_repeats_what_it_was_sent_puts_it_nowhere(tmp_path):
         full = run(
             "--input", SAMPLES / "letter.flac", "--output", "s3://echo@bucket/500", "--model", "demo", env=environment
         )
-    assert (alone.code, full.code) == (2, FAILED)
+    assert (alone.code, full.code) == (USAGE, USAGE)
     assert_untold(TOKEN, (alone.said + full.said).encode())
 
 

@@ -188,12 +188,14 @@ def test_every_line_has_its_own_direction():
 
 
 def test_a_text_moves_no_subrip_cue_and_begins_none(tmp_path):
-    texts = [r"{\an8}high {\pos(1,1)}", "00:00:01,000 and 00:00:02,000", "1\n00:00:01,000 --> 00:00:02,000"]
+    texts = ["00:00:01,000 and 00:00:02,000", "1\n00:00:01,000 --> 00:00:02,000"]
     (tmp_path / "a.srt").write_text(srt([Segment(i, i + 1, text, "en") for i, text in enumerate(texts)]))
     for read in (by_pysubs2, by_ffmpeg, by_webvtt):
         assert [INVISIBLE.sub("", text) for _, _, text in read(tmp_path / "a.srt")] == [
             text.replace("\n", " ") for text in texts
         ]
+    moved = srt([Segment(0, 1, r"{\an8}high {x \pos(1,1)} C:\no", "en")])
+    assert moved.endswith("\n{\\\u2060an8}high {x \\\u2060pos(1,1)} C:\\no\n")  # players take {\an8} for a command
 
 
 def test_no_text_turns_the_line_that_it_stands_in():
