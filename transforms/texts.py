@@ -10,6 +10,7 @@ from typing import Any
 
 LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85]")
 CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
+NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte of a name either
 SURROGATES = re.compile("[\ud800-\udfff]")
 # What a terminal obeys instead of showing it, what turns the direction of all that follows, and what it cannot show.
 UNSEEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -65,5 +66,6 @@ def _quoted(word: str) -> str:
     """The word for a shell; one that `printable` would change as bash, zsh and POSIX 2024 read it: $'a\\x1b'."""
     if not UNSEEN.search(word):
         return shlex.quote(word)
-    plain = (chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}" for byte in os.fsencode(word))
+    data = os.fsencode(NO_BYTES.sub("\ufffd", word))
+    plain = (chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}" for byte in data)
     return f"$'{''.join(plain)}'"

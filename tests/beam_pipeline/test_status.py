@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -69,6 +70,37 @@ def test_failures_are_counted_by_code_with_examples_and_a_command_that_works(fin
     counted = json.loads((finished / "run.json").read_text())["counters"]
     assert counted["decode.failed"] == BAD
     assert "decode.media" not in counted
+
+
+def test_no_name_commands_the_terminal(tmp_path, capsys):
+    folder, out = tmp_path / "in\x1b[2J", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a\x1b]0;b\x07.mp3", "c\n0 of 0 media failed.mp3", "\u202egpj.mp3", "caf\udce9.mp3"):
+        (folder / name).write_bytes(bytes(range(256)) * 8)
+    words = ["--input", folder, "--output", out, "--model", "demo"]
+    dry, ended = run(*words, "--dry_run"), run(*words, "--log_level", "DEBUG")
+    assert (dry.code, ended.code) == (DONE, DEAD_LETTERS), ended.said
+    texts = [told(capsys, failures, out), told(capsys, status, out), told(capsys, failures, out, "--json")]
+    for text in (dry.said, ended.said, *texts):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]", text)
+    assert len(dry.said.splitlines()) == 5
+    shown = {line.strip().split(": ")[0] for line in texts[0].splitlines() if line.startswith("    ")}
+    assert shown <= {
+        "a\\x1b]0;b\\x07.mp3",
+        "c\\n0 of 0 media failed.mp3",
+        "\\u202egpj.mp3",
+        "caf\\xe9.mp3",
+        "and 1 more",
+    }
+    assert run(*command_in(texts[0])).code == DEAD_LETTERS
+    assert json.loads((out / "run.json").read_text())["counters"]["decode.failed"] == 4
+
+
+def command_in(text):
+    """The words behind `python -m beam_pipeline` of the last line, as bash reads them."""
+    command = text.splitlines()[-1].replace("python -m beam_pipeline", "printf '%s\\0'", 1)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=True)
+    return done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
 
 
 def test_a_run_that_was_killed_is_told_from_one_that_lives(folder, tmp_path, capsys):

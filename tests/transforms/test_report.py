@@ -101,6 +101,35 @@ def test_names_texts_and_details_are_text_whatever_they_hold(name):
     assert page.text.count(name) >= 6
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\u202egpj.3pm", "\\u202egpj.3pm"),
+        ("a\x00\x1b\x9b.mp3", "a\\x00\\x1b\\x9b.mp3"),
+        ("javascript:alert(1)//.mp3", "javascript:alert(1)//.mp3"),
+        ("caf\udce9\ud800 {{ 7 * 7 }} {% x %}.mp3", "caf\\xe9\\ud800 {{ 7 * 7 }} {% x %}.mp3"),
+        ("sentinel-of-the-page.mp3", "[hidden].mp3"),
+    ],
+)
+def test_nothing_in_a_name_turns_hides_or_leaves(name, shown, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "sentinel-of-the-page")
+    media = media_file(0)._replace(id=name, uri="/in/a.mp3", name="a")
+    told = transcript(0, texts=["said"], media=media, problems=1)
+    told = told._replace(problems=(told.problems[0]._replace(message=name),))
+    bad = letter(1, "not_media")._replace(media=media, detail=name)
+    content = made([told], [bad], About(f"/out/{name}", name, 0.0, (("--x", name),), name))[0]
+    content.encode()
+    assert not re.search("[\x00\x1b\x9b\u202e\ud800-\udfff]", content)
+    assert Page(content).text.count(shown) >= 7
+    assert {"audio", "source"} <= {tag for tag, attributes in Page(content).tags}
+    assert [each["aria-label"] for each in Page(content).of("audio")] == [shown]
+
+
+def test_marks_of_direction_stay_in_what_was_said():
+    content = made([transcript(0, texts=["\u2067שלום\u2069 <b>\x1b"])])[0]
+    assert ">\u2067שלום\u2069 &lt;b&gt;</p>" in content
+
+
 def test_nothing_is_loaded_from_anywhere():
     page = Page(made([transcript(n) for n in range(30)], [letter(40, "missing")])[0])
     assert not page.of("link", "img", "iframe", "object")

@@ -21,7 +21,8 @@ WORDLESS = "1\n00:00:00,000 --> 00:00:00,001\n\n"  # a SubRip file of nothing: f
 WORD_JOINER = "\u2060"  # has no width
 
 STRONG = regex.compile(r"[\p{bc=L}\p{bc=R}\p{bc=AL}]")
-MARKUP = regex.compile(r"<(?= *[/\p{L}])|--(?=>)")  # a tag or an arrow
+# A tag, an arrow, a command of ASS, which players obey in SubRip too, and a time: two in a line begin a cue for some.
+MARKUP = regex.compile(r"<(?= *[/\p{L}])|--(?=>)|(?<=\{[^}]*)\\|\d(?=:\d+:\d+[.,]\d)")
 
 
 def srt(segments: Sequence[Segment], duration_s: float | None = None) -> str:

@@ -120,6 +120,12 @@ HOSTILE = [
     "9" * 60,
     "we met in the great hall of the people in\n1984",
     "GPS هو نظام، مفيد.",
+    "a\x00b\x1bc\x9b",
+    "\u202eturned\u2066 and left open",
+    "half a letter \ud83d",
+    "STYLE",
+    "00:00:01,000 --> 00:00:02,000",
+    "&lt;c.yellow&gt; &#60;",
 ]
 
 
@@ -179,6 +185,25 @@ def test_every_line_has_its_own_direction():
     segments = [Segment(0, 5, f"{first} {second}", "ar")]
     assert vtt(segments, "").splitlines()[3:] == [first, f"\u200f{second}"]
     assert srt(segments).splitlines()[2:] == [f"\u202b{first}\u202c", f"\u202b{second}\u202c"]
+
+
+def test_a_text_moves_no_subrip_cue_and_begins_none(tmp_path):
+    texts = ["00:00:01,000 and 00:00:02,000", "1\n00:00:01,000 --> 00:00:02,000"]
+    (tmp_path / "a.srt").write_text(srt([Segment(i, i + 1, text, "en") for i, text in enumerate(texts)]))
+    for read in (by_pysubs2, by_ffmpeg, by_webvtt):
+        assert [INVISIBLE.sub("", text) for _, _, text in read(tmp_path / "a.srt")] == [
+            text.replace("\n", " ") for text in texts
+        ]
+    moved = srt([Segment(0, 1, r"{\an8}high {x \pos(1,1)} C:\no", "en")])
+    assert moved.endswith("\n{\\\u2060an8}high {x \\\u2060pos(1,1)} C:\\no\n")  # players take {\an8} for a command
+
+
+def test_no_text_turns_the_line_that_it_stands_in():
+    for written in (
+        srt([Segment(0, 5, "\u202eabc\u2066 d", "en")]),
+        vtt([Segment(0, 5, "\u202eabc\u2066 d", "en")], ""),
+    ):
+        assert written.endswith("\nabc d\n")
 
 
 def test_the_length_of_the_media_ends_the_last_cue():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
 
-from tests.servers import ChatStub, tiny_language_model, transformers_serve, upper
+from tests.servers import ChatStub, completion, tiny_language_model, transformers_serve, upper
+from transforms.models import openai_translator
 from transforms.models.openai_translator import KEY_VARIABLE, OpenAIConfig, OpenAITranslator, matched
 
 TEXTS = [f"वाक्य {number}" for number in range(1, 8)]
@@ -106,6 +108,80 @@ def test_an_answer_that_is_not_openais_protocol_costs_its_own_cues(body):
     assert (found, error[:12]) == (GOOD, "the server's" if error else "")
     found, error, _ = translate(lambda cues: body, TEXTS[:2])
     assert (found, bool(error)) == ([None, None], True)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("a \ud83d b", "a � b"),
+        ("\ud83d\ude00", "😀"),
+        ("a\x00\x1b\x9b\r\nb", "a\nb"),
+        ("\x00\x07 ", None),
+        ("x" * 10_000, "x" * 10_000),
+        ("x" * 10_001, None),
+        ("x" * 1_000_000, None),
+        ("it is secret-key", "it is [hidden]"),
+        (["a", "list"], None),
+        (7, None),
+        (True, None),
+        (None, None),
+        ({"text": "x"}, None),
+        (float("nan"), None),
+    ],
+)
+def test_a_text_is_clean_and_bounded_or_none(text, kept):
+    found, _, _ = translate(lambda cues: json.dumps({"cues": [{"id": 1, "text": text}]}), TEXTS[:1])
+    assert found == [kept]
+    "".join(filter(None, found)).encode()
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [["a", "list"], {"a": "dict"}, 7, DEEP, '{"cues": ' + DEEP, "<think>" * 500_000, '{"cues": [{"id": 1e999}]}'],
+    ids=["list", "dict", "number", "deep", "deeper", "thoughts", "infinite"],
+)
+def test_content_that_is_no_text_or_no_cues_costs_its_own_cues(content):
+    contents = [content]
+    found, _, _ = translate(lambda cues: contents.pop() if contents else upper(cues))
+    assert found == GOOD
+    assert translate(lambda cues: content, TEXTS[:2])[0] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [DEEP.encode(), b'{"choices": ' + DEEP.encode(), b"\xff\xfe", b"NaN", b"", b'{"choices": {"0": 1}}'],
+    ids=["deep", "deeper", "no UTF-8", "NaN", "nothing", "dict"],
+)
+def test_bodies_that_are_nothing_cost_their_own_cues(body):
+    bodies = [body]
+    assert translate(lambda cues: bodies.pop() if bodies else upper(cues))[0] == GOOD
+    found, error, _ = translate(lambda cues: body, TEXTS[:2])
+    assert (found, bool(error)) == ([None, None], True)
+
+
+def test_an_endless_answer_is_read_to_a_bound(monkeypatch):
+    monkeypatch.setattr(openai_translator, "ANSWER_BYTES", 100_000)
+    good = json.dumps(completion(upper([{"id": 1, "text": TEXTS[0]}])))
+    assert translate(lambda cues: (good + " " * 200_000).encode(), TEXTS[:1])[0] == [GOOD[0]]
+    huge = (good[:-1] + ', "more": "' + "x" * 3_000_000 + '"}').encode()
+    assert translate(lambda cues: huge, TEXTS[:1])[0] == [None]
+    packed = gzip.compress(huge)
+    sent = [(200, {"Content-Encoding": "gzip", "Content-Length": str(len(packed))}, packed)]
+    assert translate(lambda cues: sent[0], TEXTS[:1])[0] == [None]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500])
+def test_an_error_keeps_its_kind_and_status_and_no_key(status):
+    echoed = "Authorization: Bearer secret-key; key secret-key; Bearer another-key-of-somebody " + "x" * 9_000
+    found, error, _ = translate(lambda cues: (status, {}, echoed), TEXTS[:2], max_retries=0)
+    assert found == [None, None]
+    assert f"Error: Error code: {status} - " in error
+    assert "secret-key" not in error
+    assert "another-key" not in error
+    assert len(error) < 600
 
 
 def test_a_server_that_cannot_be_reached_is_not_asked_for_every_cue():
