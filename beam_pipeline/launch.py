@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import itertools
 import json
 import logging
 import math
@@ -13,7 +12,7 @@ import os
 import platform
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
@@ -31,6 +30,7 @@ from runners.presets import DATAFLOW_WORKERS
 from runners.remote import still_runs
 from runners.versions import installed
 from transforms.collect_media import list_inputs, named
+from transforms.inputs.folders import Skipped, Tally, skipped_in_words
 from transforms.layers import RECORD, json_bytes
 from transforms.media import ffmpeg
 from transforms.metrics import STEPS, Watch
@@ -84,10 +84,11 @@ def check(job: Job, target: Target) -> None:
     Raises:
         ValueError: with what to do about it.
     """
-    if not any(isinstance(found, MediaFile) for found in _listed(job)):
-        letters = list(itertools.islice((found for found in _listed(job) if isinstance(found, DeadLetter)), 3))
-        reasons = "; ".join(f"{letter.media.id}: {letter.message}" for letter in letters)
-        raise ValueError(f"no media found. {reasons}")
+    tally, letters = Tally(), list[DeadLetter]()
+    if not any(isinstance(found, MediaFile) for found in _told(_listed(job), tally, letters)):
+        reasons = "; ".join(f"{letter.media.id}: {letter.message}" for letter in letters[:3])
+        passed_over = f" Passed over: {tally.words()}" if tally.words() else ""
+        raise ValueError(f"no media found. {reasons}{passed_over}")
     try:
         ffmpeg.ffmpeg_version()
     except (RuntimeError, OSError) as error:
@@ -108,8 +109,8 @@ def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
     """
     counts: dict[str, int] = {}
     left = Extent()
-    inventory = job.layers.list_now()
-    for found in named(_listed(job)):
+    inventory, tally = job.layers.list_now(), Tally()
+    for found in named(_told(_listed(job), tally), job.layers):
         chunk = plan(found, job.layers, inventory, job.plan)
         todo = "done before" if chunk.saved else "write files" if chunk.transcribed else "transcribe"
         letter = chunk.failure or (job.layers.dead(chunk.media) if chunk.dead else None)
@@ -119,6 +120,8 @@ def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
             left.add(chunk.media)
         print(f"{todo:12}  {chunk.media.id}  ({chunk.media.size_bytes / 1e6:.1f} MB)")
     print(", ".join(f"{number} {todo}" for todo, number in counts.items()))
+    if tally.words():
+        print(f"passed over: {tally.words()}")
     if flags.runner.lower() == "dataflowrunner":
         most = PipelineOptions(beam_flags).view_as(WorkerOptions).max_num_workers or DATAFLOW_WORKERS
         gpu = GPUS.get(flags.dataflow_gpu or DEFAULT_GPU)
@@ -220,8 +223,21 @@ def cause(error: BaseException) -> str:
     return "\n".join([type(error).__name__, *lines[-8:]])
 
 
-def _listed(job: Job) -> Iterator[MediaFile | DeadLetter]:
+def _listed(job: Job) -> Iterator[MediaFile | DeadLetter | Skipped]:
     return list_inputs(b"", job.inputs)
+
+
+def _told(
+    listed: Iterable[MediaFile | DeadLetter | Skipped], tally: Tally, letters: list[DeadLetter] | None = None
+) -> Iterator[MediaFile | DeadLetter]:
+    """What was listed but for what was passed over, which goes into the tally."""
+    for found in listed:
+        if isinstance(found, Skipped):
+            tally.add(found)
+            continue
+        if letters is not None and isinstance(found, DeadLetter):
+            letters.append(found)
+        yield found
 
 
 def _finish(job: Job, summary: dict[str, Any]) -> int:
@@ -231,6 +247,8 @@ def _finish(job: Job, summary: dict[str, Any]) -> int:
     if this_run.get("audio_sec"):
         audio, wall = this_run["audio_sec"], this_run["wall_sec"]
         print(f"this run: {audio:.0f} s of audio in {wall:.0f} s, {audio / max(wall, 0.1):.1f} x real time")
+    if summary["skipped"]:
+        log.info("passed over: %s. Which: --dry_run", skipped_in_words(summary))
     if not summary["dead_letters"]:
         return DONE
     failures = ", ".join(f"{number} {code}" for code, number in summary["failures"].items())

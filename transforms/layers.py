@@ -6,6 +6,7 @@
     _work/saved/<hash of the name>/<state>.json                 which files lie under a name, and whose they are
     _work/runs/<run>/<hash>.json                                what the last run was to do
     _work/generation.json                                       how often everything was started anew
+    _work/skipped.json                                          what the last run passed over in its input
 
 A fingerprint covers the options that are meant to change the layer and nothing else, and behind a dash the number of
 times that everything was started anew; a source is a media in one version. So the name alone of an object says what
@@ -16,6 +17,7 @@ them is kept by their name, and the state covers all that they were made from.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import itertools
@@ -26,6 +28,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from transforms.ahead import ahead
+from transforms.inputs.names import FOLDER, is_below, octets
 from transforms.records import (
     AudioFacts,
     ChunkTranscript,
@@ -44,6 +47,7 @@ from transforms.storage import StorageError, Store, Stores, join
 FORMAT = 2  # of the objects below: a new one makes every earlier object count as missing
 UNFINISHED = "unfinished"  # the state of files that are being written
 GENERATION = "_work/generation.json"
+SKIPPED = "_work/skipped.json"
 RECORD = "run.json"  # what a run was started with, and how it ended
 
 
@@ -194,7 +198,19 @@ class Layers:
     def saved_files(self, name: str, state: str) -> tuple[str, list[str]]:
         """The media_id and the files of one state of a name, nothing where it is gone."""
         content = self._get(self._saved(name_key(name), state))
-        return (content["media"]["media_id"], content["files"]) if content else ("", [])
+        return (content["media"]["media_id"], list(filter(is_below, content["files"]))) if content else ("", [])
+
+    def saved_by(self, name: str) -> set[str]:
+        """The media_ids of those whose files lay under the name before this run."""
+        states = self.inventory().saved.get(name_key(name), ())
+        return {whose for whose, files in (self.saved_files(name, state) for state in states) if files}
+
+    def wrote(self, file: str) -> bool:
+        """Whether the file, by its name below the output, is noted at this moment as one that a run wrote."""
+        name = file.removeprefix(f"{FOLDER}/").rpartition(".")[0]
+        folder = join(self.output, "_work/saved", name_key(name))
+        states = (entry.uri.rpartition("/")[2].removesuffix(".json") for entry in self.store.list(folder))
+        return any(file in self.saved_files(name, state)[1] for state in states)
 
     def forget_saved(self, name: str, state: str) -> None:
         self.store.delete(self._saved(name_key(name), state))
@@ -228,6 +244,16 @@ class Layers:
         for entry in self.store.list(join(self.output, "_work/runs")):
             if not entry.uri.startswith(own):
                 self.store.delete(entry.uri)
+
+    def commit_skipped(self, figures: dict[str, Any]) -> None:
+        """Keep the counts of what was passed over; of a bundle that is retried it is the same again."""
+        self._put(join(self.output, SKIPPED), {"run": self.run, **figures})
+
+    def skipped(self) -> dict[str, dict[str, int]]:
+        """What this run passed over, by reason and by suffix, as summary.json has it."""
+        content = self._get(join(self.output, SKIPPED)) or {}
+        known = content if content.get("run") == self.run else {}
+        return {name: known.get(name, {}) for name in ("skipped", "skipped_suffixes")}
 
     def commit_dead(self, letter: DeadLetter) -> None:
         self._put(self._dead(source_id(letter.media)), to_plain(letter))
@@ -321,8 +347,15 @@ def chunk_name(chunk: MediaChunk) -> str:
 
 
 def file_of(media: MediaFile, suffix: str) -> str:
-    """Where a file that people use of a media lies below the output."""
-    return f"media/{media.name}.{suffix}"
+    """Where a file that people use of a media lies below the output.
+
+    Raises:
+        OSError: its name leads elsewhere, which no name that CollectMedia gives does.
+    """
+    file = f"{FOLDER}/{media.name}.{suffix}"
+    if not is_below(file):
+        raise OSError(errno.EINVAL, "not a name below the output", ascii(file))
+    return file
 
 
 def name_key(name: str) -> str:
@@ -330,7 +363,7 @@ def name_key(name: str) -> str:
 
 
 def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(octets("\0".join(parts))).hexdigest()
 
 
 def _source(transcript: Transcript) -> str:

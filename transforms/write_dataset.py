@@ -166,7 +166,7 @@ def publish(whole: tuple[Summary, Highlights], layers: Layers, config: DatasetCo
     check_owner(layers)
     _settle_shards(summary, layers, config)
     figures = Summary({path: value for path, value in summary.items() if path[0] != "_shards"})
-    content = to_json(figures, time.time() - config.started_at, dict(config.about))
+    content = to_json(figures, time.time() - config.started_at, {**dict(config.about), **layers.skipped()})
     layers.store.put(join(layers.output, "summary.json"), json_bytes(content, indent=1))
     store = layers.store
 
