@@ -322,7 +322,7 @@ def read_config(made: Parser, path: str) -> tuple[dict[str, Any], dict[str, Any]
 
 def tokens(name: str, value: Any, switch: bool) -> list[str]:
     """One entry of a config file as words of a command line."""
-    if value == "" and name not in ("input", "output"):  # which may not be empty, and are told of
+    if value == "" and name not in ("--input", "--output"):  # which may not be empty, and are told of
         return []
     if switch:
         return [name] if str(value).lower() in ("true", "yes", "on") else []
