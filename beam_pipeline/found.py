@@ -6,8 +6,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from beam_pipeline.job import Job
-from transforms.collect_media import keyed_by_name, list_inputs, named
-from transforms.inputs.names import file_name
+from transforms.collect_media import list_inputs, named
 from transforms.layers import file_of
 from transforms.own_files import Found, look
 from transforms.records import MediaFile
@@ -49,19 +48,13 @@ def kinds(job: Job) -> tuple[str, ...]:
 def _in_the_way(job: Job, found: Found) -> list[str]:
     """The foreign files that lie where a media of the input would have its own.
 
-    Only of media that may have such a name the true name is found: it depends on the others of that name.
+    Names depend on one another, so all are found: only where there are foreign files below media/, which is rare.
     """
     if not found.foreign_media:
         return []
     foreign = {_folded(name): name for name in found.foreign_media}
-    near = {
-        keyed_by_name(media)[0]
-        for media in _listed(job)
-        for name in _possible_names(media)
-        if any(_folded(file) in foreign for file in _files(job, name))
-    }
     taken = set[str]()
-    for media in named(media for media in _listed(job) if keyed_by_name(media)[0] in near):
+    for media in named(_listed(job), job.layers):
         for file in _files(job, media.name) if isinstance(media, MediaFile) else ():
             known = foreign.get(_folded(file))
             if known == file or (known and job.layers.store.stat(join(job.output, file))):
@@ -71,11 +64,6 @@ def _in_the_way(job: Job, found: Found) -> list[str]:
 
 def _listed(job: Job) -> Iterator[MediaFile]:
     return (media for media in list_inputs(b"", job.inputs) if isinstance(media, MediaFile))
-
-
-def _possible_names(media: MediaFile) -> tuple[str, str]:
-    name = file_name(media.id)
-    return name, f"{name}~{media.media_id[:8]}"
 
 
 def _files(job: Job, name: str) -> Iterator[str]:

@@ -62,8 +62,7 @@ class Job:
     def in_generation(self, anew: bool) -> Job:
         """This job as the output has to have it done: going on, or with everything anew."""
         layers = self.layers.in_generation(anew)
-        kept = self.inputs.kept and layers
-        return dataclasses.replace(self, layers=layers, inputs=dataclasses.replace(self.inputs, kept=kept))
+        return dataclasses.replace(self, layers=layers, inputs=dataclasses.replace(self.inputs, layers=layers))
 
 
 def make_job(flags: argparse.Namespace) -> Job:
@@ -92,7 +91,7 @@ def make_job(flags: argparse.Namespace) -> Job:
     translate = TranslateConfig(_openai(flags), flags.translate_concurrency)
     layers = _layers(flags, output, model, decode, save, translate)
     return Job(
-        inputs=Inputs(tuple(flags.input), stores, layers if flags.keep_missing else None, languages),
+        inputs=Inputs(tuple(flags.input), stores, layers, flags.keep_missing, _suffixes(flags), languages),
         model=model,
         layers=layers,
         plan=PlanConfig(flags.retry_failed, decode.chunks),
@@ -114,12 +113,25 @@ def make_job(flags: argparse.Namespace) -> Job:
 
 def _check_places(flags: argparse.Namespace, stores: Stores) -> str:
     """The canonical output, when every place is one that a store serves."""
+    for name, places in (("input", flags.input), ("output", [flags.output])):
+        if not all(place.removeprefix("file://").strip() for place in places):
+            raise ValueError(f"--{name} is empty: is a variable not set? Write . for the current folder")
     try:
         for place in [*flags.input, flags.output]:
             stores.serving(place)
     except StorageError as error:
         raise ValueError(str(error)) from error
     return stores.serving(flags.output).canonical(flags.output)
+
+
+def _suffixes(flags: argparse.Namespace) -> tuple[str, ...]:
+    """--suffixes as `suffix_of` gives them; "" for names without one."""
+    for suffix in flags.suffixes:
+        if not re.fullmatch(r"\.?[^./\\\s]*", suffix) or not suffix:
+            raise ValueError(
+                f"--suffixes {suffix!r}: write the end of a name, such as .xyz, or . for names without one"
+            )
+    return tuple(sorted({f".{suffix.lstrip('.').lower()}".removesuffix(".") for suffix in flags.suffixes}))
 
 
 def _check_translation(flags: argparse.Namespace) -> None:

@@ -85,9 +85,11 @@ def read(place: str, stores: Stores) -> LastRun:
     """The last run on a place.
 
     Raises:
-        NoRunError: there was none.
+        NoRunError: there was none, or the place is empty.
         OSError: the place cannot be read.
     """
+    if not place.removeprefix("file://").strip():
+        raise NoRunError("--output is empty: is a variable not set?")
     store = stores.serving(place)
     output = store.canonical(place)
     try:

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import itertools
 import json
 import logging
 import math
@@ -14,7 +13,7 @@ import os
 import platform
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
@@ -34,6 +33,7 @@ from runners.presets import DATAFLOW_WORKERS
 from runners.remote import still_runs
 from runners.versions import installed
 from transforms.collect_media import list_inputs, named
+from transforms.inputs.folders import Skipped, Tally, skipped_in_words
 from transforms.layers import RECORD, json_bytes
 from transforms.media import ffmpeg
 from transforms.metrics import STEPS, Watch
@@ -90,10 +90,11 @@ def check(job: Job, target: Target) -> None:
     Raises:
         ValueError: with what to do about it.
     """
-    if not any(isinstance(found, MediaFile) for found in _listed(job)):
-        letters = list(itertools.islice((found for found in _listed(job) if isinstance(found, DeadLetter)), 3))
-        reasons = "; ".join(f"{letter.media.id}: {letter.message}" for letter in letters)
-        raise ValueError(f"no media found. {reasons}")
+    tally, letters = Tally(), list[DeadLetter]()
+    if not any(isinstance(found, MediaFile) for found in _told(_listed(job), tally, letters)):
+        reasons = "; ".join(f"{letter.media.id}: {letter.message}" for letter in letters[:3])
+        passed_over = f" Passed over: {tally.words()}" if tally.words() else ""
+        raise ValueError(f"no media found. {reasons}{passed_over}")
     try:
         ffmpeg.ffmpeg_version()
     except (RuntimeError, OSError) as error:
@@ -114,8 +115,8 @@ def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
     """
     counts: dict[str, int] = {}
     left = Extent()
-    inventory = dataclasses.replace(job.layers.list_now(), gaps=find(job).gaps)
-    for found in named(_listed(job)):
+    inventory, tally = dataclasses.replace(job.layers.list_now(), gaps=find(job).gaps), Tally()
+    for found in named(_told(_listed(job), tally), job.layers):
         chunk = plan(found, job.layers, inventory, job.plan)
         todo = "done before" if chunk.saved else "write files" if chunk.transcribed else "transcribe"
         letter = chunk.failure or (job.layers.dead(chunk.media) if chunk.dead else None)
@@ -126,6 +127,8 @@ def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
         if not answer(f"{todo:12}  {printable(chunk.media.id)}  ({chunk.media.size_bytes / 1e6:.1f} MB)"):
             return DONE
     answer(", ".join(f"{number} {todo}" for todo, number in counts.items()))
+    if tally.words():
+        answer(f"passed over: {printable(tally.words())}")
     if flags.runner.lower() == "dataflowrunner":
         most = PipelineOptions(beam_flags).view_as(WorkerOptions).max_num_workers or DATAFLOW_WORKERS
         gpu = GPUS.get(flags.dataflow_gpu or DEFAULT_GPU)
@@ -237,8 +240,21 @@ def cause(error: BaseException) -> str:
     return "\n".join([type(error).__name__, *lines[-8:]])
 
 
-def _listed(job: Job) -> Iterator[MediaFile | DeadLetter]:
+def _listed(job: Job) -> Iterator[MediaFile | DeadLetter | Skipped]:
     return list_inputs(b"", job.inputs)
+
+
+def _told(
+    listed: Iterable[MediaFile | DeadLetter | Skipped], tally: Tally, letters: list[DeadLetter] | None = None
+) -> Iterator[MediaFile | DeadLetter]:
+    """What was listed but for what was passed over, which goes into the tally."""
+    for found in listed:
+        if isinstance(found, Skipped):
+            tally.add(found)
+            continue
+        if letters is not None and isinstance(found, DeadLetter):
+            letters.append(found)
+        yield found
 
 
 def _finish(job: Job, summary: dict[str, Any]) -> int:
@@ -248,6 +264,8 @@ def _finish(job: Job, summary: dict[str, Any]) -> int:
     if this_run.get("audio_sec"):
         audio, wall = this_run["audio_sec"], this_run["wall_sec"]
         tell(f"this run: {audio:.0f} s of audio in {wall:.0f} s, {audio / max(wall, 0.1):.1f} x real time")
+    if summary["skipped"]:
+        log.info("passed over: %s. Which: --dry_run", skipped_in_words(summary))
     if files := this_run.get("files_removed"):
         tell(f"{this_run['left']} media left the input: {files} files of theirs were removed")
     if left := this_run.get("left_and_kept"):

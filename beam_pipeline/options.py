@@ -80,6 +80,13 @@ def _add_input(made: Parser) -> None:
         help="media files, folders (searched through), patterns (quoted) and manifests (.txt .csv .tsv .json .jsonl "
         ".ndjson .m3u .parquet: see docs/input.md); may be given several times",
     )
+    group.add_argument(
+        "--suffixes",
+        nargs="+",
+        default=[],
+        metavar=".XYZ",
+        help="take files in folders with these too, beside the known ones (docs/input.md); . takes names without any",
+    )
 
 
 def _add_plan(made: Parser) -> None:
@@ -288,8 +295,10 @@ def _with_config(made: Parser, words: list[str]) -> list[str]:
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
     path = finder.parse_known_args(words)[0].config
-    if not path:
+    if path is None:
         return words
+    if not path.strip():
+        made.error("--config is empty: is a variable not set?")
     content, stores = read_config(made, path)
     made.set_defaults(stores=stores)
     given = {word.split("=")[0] for word in words if word.startswith("--")}
@@ -314,7 +323,7 @@ def read_config(made: Parser, path: str) -> tuple[dict[str, Any], dict[str, Any]
 
 def tokens(name: str, value: Any, switch: bool) -> list[str]:
     """One entry of a config file as words of a command line."""
-    if value == "":
+    if value == "" and name not in ("--input", "--output"):  # which may not be empty, and are told of
         return []
     if switch:
         return [name] if str(value).lower() in ("true", "yes", "on") else []

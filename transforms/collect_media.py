@@ -1,7 +1,7 @@
 """CollectMedia: the `--input` values → MediaFile, one for each media, or DeadLetter for what is not there.
 
 A value is a media file, a folder (searched through, known media suffixes), a pattern, or a manifest. A media named
-twice is taken once. Nothing is opened but manifests.
+twice is taken once. Nothing is opened but manifests, pointers, and what may be a text under a recording's suffix.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import dataclasses
 import functools
 import hashlib
 import re
-import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import Literal
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import apache_beam as beam
 
 from transforms.ahead import ahead
 from transforms.dead_letters import MediaError, attempt, dead_letter
+from transforms.inputs import folders
+from transforms.inputs.folders import Listed, Search, Skipped, Tally
 from transforms.inputs.manifests import MANIFEST_SUFFIXES, Row, read_manifest
-from transforms.inputs.names import file_name
+from transforms.inputs.names import file_name, name_alike, octets, tail_of, with_folders, with_tail
+from transforms.inputs.placeholders import LARGEST_BYTES, leads_nowhere, stands_for
 from transforms.inputs.rows import Named, read_row, shared_ids, tidy
 from transforms.layers import Layers, source_id
 from transforms.media.suffixes import MEDIA, suffix_of
@@ -30,6 +32,7 @@ from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Entry, StorageError, Store, Stores, join, without_secrets
 
 Found = MediaFile | DeadLetter
+Group = tuple[str, Iterable[Found]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,33 +41,41 @@ class Inputs:
 
     values: tuple[str, ...]
     stores: Stores = dataclasses.field(default_factory=Stores)
-    kept: Layers | None = None  # media that these layers hold stay, though they left the input
+    layers: Layers | None = None  # of the output: what a run wrote is no input, and who has a name keeps it
+    keep_missing: bool = False  # media that the layers hold stay, though they left the input
+    suffixes: tuple[str, ...] = ()  # beside the known ones
     languages: frozenset[str] = WHISPER  # codes that the model can be told
+
+    @property
+    def search(self) -> Search:
+        return Search(self.stores, MEDIA.union(self.suffixes), self.layers)
 
 
 @dataclasses.dataclass
 class CollectMedia(beam.PTransform):
-    """List the media of all inputs, each once, each with a name that no other media has."""
+    """List the media of all inputs, each once, each with an id and a name that no other media has."""
 
     inputs: Inputs
     watch: Watch = UNWATCHED
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Found]:
-        return (
+        found = (
             begin
             | "Start" >> beam.Impulse()
             | "List" >> beam.ParDo(ListInputs(self.inputs, self.watch)).with_output_types(Found)
-            | "KeyByMedia" >> beam.Map(keyed_by_media).with_output_types(tuple[str, Found])
-            | "GroupByMedia" >> beam.GroupByKey()
-            | "TakeOnce" >> beam.Map(take_once).with_output_types(Found)
-            | "KeyByName" >> beam.Map(keyed_by_name).with_output_types(tuple[str, Found])
-            | "GroupByName" >> beam.GroupByKey()
-            | "GiveNames" >> beam.ParDo(GiveNames(self.watch)).with_output_types(Found)
         )
+        for what, key, settle in SETTLED:
+            found = (
+                found
+                | f"KeyBy{what}" >> beam.Map(keyed, key).with_output_types(tuple[str, Found])
+                | f"GroupBy{what}" >> beam.GroupByKey()
+                | f"Settle{what}" >> beam.FlatMap(settle, self.inputs.layers).with_output_types(Found)
+            )
+        return found | "Count" >> beam.ParDo(CountMedia(self.watch)).with_output_types(Found)
 
 
 class ListInputs(beam.DoFn):
-    """Lists all inputs, and counts what they name."""
+    """Lists all inputs, counts what they name, and notes what was passed over."""
 
     def __init__(self, inputs: Inputs, watch: Watch) -> None:
         self._inputs, self._watch = inputs, watch
@@ -73,14 +84,20 @@ class ListInputs(beam.DoFn):
         self._metrics = StepMetrics(COLLECT, self._watch)
 
     def process(self, start: bytes) -> Iterator[Found]:
+        tally = Tally()
         with self._metrics.timed():
             for found in list_inputs(start, self._inputs):
+                if isinstance(found, Skipped):
+                    tally.add(found)
+                    continue
                 self._metrics.count(elements_in=1)
                 yield found
+            if self._inputs.layers and self._inputs.layers.run:
+                self._inputs.layers.commit_skipped(tally.figures())
 
 
-class GiveNames(beam.DoFn):
-    """Names media, and counts those that leave the step, each once."""
+class CountMedia(beam.DoFn):
+    """Counts media that leave the step, each once."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
@@ -88,30 +105,36 @@ class GiveNames(beam.DoFn):
     def setup(self) -> None:
         self._metrics = StepMetrics(COLLECT, self._watch)
 
-    def process(self, group: tuple[str, Iterable[Found]]) -> Iterator[Found]:
-        for found in give_names(group):
-            self._metrics.count(elements_out=1, failed=isinstance(found, DeadLetter))
-            yield found
+    def process(self, found: Found) -> list[Found]:
+        self._metrics.count(elements_out=1, failed=isinstance(found, DeadLetter))
+        return [found]
 
 
-def list_inputs(_: bytes, inputs: Inputs) -> Iterator[Found]:
+def list_inputs(_: bytes, inputs: Inputs) -> Iterator[Found | Skipped]:
     """Everything that the inputs name, and the media of earlier runs where those are to stay.
 
     They are an argument and not elements of a beam.Create, whose coder fails on a name that is no UTF-8.
     """
     for value in inputs.values:
-        yield from list_input(value, inputs.stores, inputs.languages)
-    if inputs.kept is not None:
-        inventory = inputs.kept.inventory()
-        kept = (media._replace(kept=True) for media in inputs.kept.saved_media())
+        yield from list_input(value, inputs.stores, inputs.search, inputs.languages)
+    if inputs.layers is not None and inputs.keep_missing:
+        inventory = inputs.layers.inventory()
+        kept = (media._replace(kept=True) for media in inputs.layers.saved_media())
         yield from (media for media in kept if inventory.complete(source_id(media)))
 
 
-def list_input(value: str, stores: Stores, languages: frozenset[str] = WHISPER) -> Iterator[Found]:
+def list_input(
+    value: str, stores: Stores, search: Search | None = None, languages: frozenset[str] = WHISPER
+) -> Iterator[Found | Skipped]:
     """Everything that one `--input` value names, in order of name; what a manifest says in one of the languages.
 
     A name that exists is taken literally, whatever characters it has; only another may be a pattern.
     """
+    for found in _named_by(value, stores, search or Search(stores), languages):
+        yield found if isinstance(found, Skipped) else _with_content(found, stores)
+
+
+def _named_by(value: str, stores: Stores, search: Search, languages: frozenset[str]) -> Iterator[Found | Skipped]:
     store = stores.serving(value)
     place = store.canonical(value)
     unknown = _unknown(place, value)
@@ -119,15 +142,39 @@ def list_input(value: str, stores: Stores, languages: frozenset[str] = WHISPER) 
     if isinstance(found, DeadLetter):
         yield found
     elif found == "folder":
-        yield from _in_folder(store, value)
+        yield from _searched(store, value, folders.in_folder(store, value, search))
     elif found is not None and suffix_of(value) in MANIFEST_SUFFIXES:
         yield from _in_manifest(store, found, stores, languages)
     elif found is not None:
         yield media_file(found, found.uri.rsplit("/", 1)[-1])
+    elif store.link(value):
+        yield _nothing(store, value, "missing")
     elif re.search(r"[*?\[]", value):
-        yield from _matching(store, value)
+        yield from _searched(store, value, folders.matching(store, value, search))
     else:
         yield _nothing(store, value, "missing")
+
+
+def _with_content(found: Found, stores: Stores) -> Found:
+    """What was found, or the letter of a pointer or a link whose content was never fetched."""
+    if isinstance(found, DeadLetter):
+        target = _link(found.media.uri, stores) if found.code == "missing" else ""
+        return dead_letter("CollectMedia", found.media, leads_nowhere(target)) if target else found
+    if not 0 < found.size_bytes <= LARGEST_BYTES:
+        return found
+    try:
+        content = stores.serving(found.uri).read_range(found.uri, 0, found.size_bytes, found.version)
+    except OSError:
+        return found  # decoding will tell what is the matter
+    error = stands_for(found.uri, content)
+    return dead_letter("CollectMedia", found, error) if error else found
+
+
+def _link(uri: str, stores: Stores) -> str:
+    try:
+        return stores.serving(uri).link(uri)
+    except StorageError:
+        return ""
 
 
 def _look_up(uri: str, stores: Stores) -> Entry | Literal["folder"] | None:
@@ -158,19 +205,36 @@ def _unknown(place: str, name: str) -> MediaFile:
 
 def media_id(canonical_uri: str) -> str:
     """32 hex digits of the URI: the same media under whichever input it is found."""
-    return hashlib.sha256(canonical_uri.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return hashlib.sha256(octets(canonical_uri)).hexdigest()[:32]
 
 
-def keyed_by_media(found: Found) -> tuple[str, Found]:
-    return (found.media if isinstance(found, DeadLetter) else found).media_id, found
+def keyed(found: Found, key: Callable[[Found], str]) -> tuple[str, Found]:
+    return key(found), found
 
 
-def take_once(group: tuple[str, Iterable[Found]]) -> Found:
+def _media_of(found: Found) -> MediaFile:
+    return found.media if isinstance(found, DeadLetter) else found
+
+
+def by_media(found: Found) -> str:
+    return _media_of(found).media_id
+
+
+def by_id(found: Found) -> str:
+    return _hashed(_media_of(found).id)
+
+
+def by_name(found: Found) -> str:
+    """The same for media whose files could get in each other's way."""
+    return _hashed(name_alike(_plain_name(found)))
+
+
+def take_once(group: Group, layers: Layers | None = None) -> Iterator[Found]:
     """One of the same media: one that is there, then one whose language a manifest gives, then the first by id.
 
     One that is kept from an earlier run stands behind all that were listed.
     """
-    return min(group[1], key=_preference)
+    yield min(group[1], key=_preference)
 
 
 def _preference(found: Found) -> tuple[bool, bool, bool, str]:
@@ -179,75 +243,106 @@ def _preference(found: Found) -> tuple[bool, bool, bool, str]:
     return False, found.kept, not found.language, repr(found)
 
 
-def keyed_by_name(found: Found) -> tuple[str, Found]:
-    """Media whose files could get in each other's way have the same key.
+def tell_apart(group: Group, layers: Layers | None = None) -> Iterator[Found]:
+    """Media of several inputs that have one id, each with as many of its folders before it as tell it apart.
 
-    `a.mp4` and `a.mp3` would both write `a.srt`; `a.en.mp4` would write the `a.en.srt` that holds a's translation;
-    and some file systems tell neither case nor Unicode's normal forms apart.
+    One that an earlier run saved under the id keeps it: whatever else comes to the input renames nothing.
     """
-    media = found.media if isinstance(found, DeadLetter) else found
-    stem = re.sub(r"\.[a-z]{2,3}$", "", file_name(media.id).casefold())
-    key = unicodedata.normalize("NFC", stem).encode("utf-8", "surrogateescape")
-    return hashlib.sha256(key).hexdigest(), found
-
-
-def give_names(group: tuple[str, Iterable[Found]]) -> Iterator[Found]:
-    """Name each media's files after it, with a part of its media_id where it is not alone."""
     members = list(group[1])
-    alone = sum(isinstance(member, MediaFile) for member in members) < 2
+    if len(members) == 1:
+        yield members[0]
+        return
+    first = _first_there(members, layers)
+    longer = with_folders(_media_of(members[0]).id, [_media_of(each).uri for each in members])
     for member in members:
-        if isinstance(member, DeadLetter):
-            yield member
-        else:
-            name = file_name(member.id)
-            yield member._replace(name=name if alone else f"{name}~{member.media_id[:8]}")
+        yield member if member is first else _renamed(member, longer[_media_of(member).uri])
 
 
-def named(found: Iterable[Found]) -> Iterator[Found]:
+def give_names(group: Group, layers: Layers | None = None) -> Iterator[Found]:
+    """Name each media's files after it, with a part of its media_id where it is not alone.
+
+    One that an earlier run saved under its plain name keeps that. What still has the id of another gets the same part
+    into its id.
+    """
+    members = sorted(group[1], key=lambda each: by_media(each))
+    there = [member for member in members if isinstance(member, MediaFile)]
+    first = there[0] if len(there) == 1 else _first_there(there, layers)
+    ids, all_ids = Counter(_media_of(each).id for each in members), [by_media(each) for each in members]
+    for member in members:
+        media = _media_of(member)
+        tail = "" if member is first else tail_of(media.media_id, all_ids)
+        told = _renamed(member, with_tail(media.id, tail)) if ids[media.id] > 1 else member
+        yield told if isinstance(told, DeadLetter) else told._replace(name=_plain_name(member) + tail)
+
+
+def _first_there(members: Sequence[Found], layers: Layers | None) -> Found | None:
+    """Of several, the one whose files lie under its plain name since an earlier run."""
+    if layers is None or len(members) < 2:
+        return None
+    there = (each for each in sorted(members, key=by_media) if by_media(each) in layers.saved_by(_plain_name(each)))
+    return next(there, None)
+
+
+def _plain_name(found: Found) -> str:
+    return file_name(_media_of(found).id)
+
+
+def _renamed(found: Found, media: str) -> Found:
+    if isinstance(found, DeadLetter):
+        return found._replace(media=found.media._replace(id=media))
+    return found._replace(id=media)
+
+
+def _hashed(text: str) -> str:
+    """A key for grouping: keys are bytes that every runner has to agree on, and an id may be no UTF-8."""
+    return hashlib.sha256(octets(text)).hexdigest()
+
+
+class Step(NamedTuple):
+    """A way in which media are brought together, and what becomes of each group."""
+
+    what: str
+    key: Callable[[Found], str]
+    settle: Callable[[Group, Layers | None], Iterator[Found]]
+
+
+SETTLED = (Step("Media", by_media, take_once), Step("Id", by_id, tell_apart), Step("Name", by_name, give_names))
+
+
+def named(found: Iterable[Found], layers: Layers | None = None) -> Iterator[Found]:
     """The media as the step gives them, each once and with its name: what `expand` does, for a listing in memory."""
-    for key in (keyed_by_media, keyed_by_name):
+    for _, key, settle in SETTLED:
         groups: dict[str, list[Found]] = defaultdict(list)
-        for name, each in map(key, found):
-            groups[name].append(each)
-        if key is keyed_by_media:
-            found = list(map(take_once, groups.items()))
-    for group in groups.items():
-        yield from give_names(group)
+        for each in found:
+            groups[key(each)].append(each)
+        found = [each for group in groups.items() for each in settle(group, layers)]
+    yield from found
 
 
-def _in_folder(store: Store, folder: str) -> Iterator[Found]:
-    root, any_found = store.canonical(folder), False
+def _searched(store: Store, place: str, listing: Iterator[Listed | Skipped]) -> Iterator[Found | Skipped]:
+    """What a listing gives, and a letter where it gives no media, or could not be read to its end."""
+    any_found, passed_over = False, Tally()
     try:
-        for entry in store.list(folder):
-            if suffix_of(entry.uri) in MEDIA:
-                any_found = True
-                yield media_file(entry, entry.uri.removeprefix(root).lstrip("/"))
+        for each in listing:
+            if isinstance(each, Skipped):
+                passed_over.add(each)
+                yield each
+                continue
+            any_found = True
+            if each.entry:
+                yield media_file(each.entry, each.name)
+            else:
+                yield dead_letter("CollectMedia", _unknown(each.uri, each.name), MediaError("missing", each.uri))
     except OSError as error:
-        yield _closed(store, folder, error)
+        yield _closed(store, place, error)
         return
     if not any_found:
-        yield _nothing(store, folder, "no_match")
+        yield _nothing(store, place, "no_match", passed_over.words())
 
 
 def _closed(store: Store, uri: str, error: OSError) -> DeadLetter:
     media = _unknown(store.canonical(uri), uri)
     return dead_letter("CollectMedia", media, MediaError("unreadable", str(error)))
-
-
-def _matching(store: Store, pattern: str) -> Iterator[Found]:
-    """What a pattern matches; one that ends in a bare `*` takes known media suffixes only."""
-    root = store.canonical(re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0] or ".")
-    last, any_found = pattern.rsplit("/", 1)[-1], False
-    try:
-        for entry in store.glob(pattern):
-            if "." in last or suffix_of(entry.uri) in MEDIA:
-                any_found = True
-                yield media_file(entry, entry.uri.removeprefix(root).lstrip("/"))
-    except OSError as error:
-        yield _closed(store, pattern, error)
-        return
-    if not any_found:
-        yield _nothing(store, pattern, "no_match")
 
 
 def _in_manifest(store: Store, manifest: Entry, stores: Stores, languages: frozenset[str]) -> Iterator[Found]:
@@ -335,6 +430,7 @@ def _content(store: Store, manifest: Entry) -> bytes:
         raise MediaError("unreadable", str(error)) from error
 
 
-def _nothing(store: Store, uri: str, code: str) -> DeadLetter:
+def _nothing(store: Store, uri: str, code: str, passed_over: str = "") -> DeadLetter:
     place = store.canonical(uri)
-    return dead_letter("CollectMedia", _unknown(place, uri), MediaError(code, place))
+    detail = f"{place}: passed over {passed_over}" if passed_over else place
+    return dead_letter("CollectMedia", _unknown(place, uri), MediaError(code, detail))

@@ -22,6 +22,8 @@ DETAIL = 4_000  # characters of an error's own words
 
 CODES = {
     "missing": "There is no file at this path. Check the spelling; a relative path counts from where you run.",
+    "broken_link": "The link leads to no file. Fetch or copy what it leads to, or remove the link.",
+    "not_fetched": "A pointer lies here, and the recording elsewhere. Fetch it as `detail` says, then run again.",
     "no_match": "The pattern matches no file, or the folder holds no media. Quote the pattern for the shell.",
     "bad_manifest": "The manifest or a row of it cannot be taken: `detail` says which, and what to write.",
     "unreadable": "The file cannot be opened. Give this user the right to read it, and add `--retry_failed`.",
@@ -51,8 +53,16 @@ PROBLEMS = {  # of a media that still has a transcript
     "token_limit": "The text of this window ran into the model's token limit, so its end is missing.",
     "translation_failed": "The translator gave no usable answer for this cue. The next run asks for it again.",
 }
-RETRYABLE = {"missing", "no_match", "unreadable", "store_failed", "changed", "decoder_timeout", "engine_failed"}
-RETRYABLE |= {"decoder_killed", "not_ours", "incomplete", "layer_lost", "unexpected"}
+RETRYABLE = {"missing", "broken_link", "not_fetched", "no_match", "unreadable", "store_failed", "changed"}
+RETRYABLE |= {
+    "decoder_timeout",
+    "engine_failed",
+    "decoder_killed",
+    "not_ours",
+    "incomplete",
+    "layer_lost",
+    "unexpected",
+}
 
 
 class TooManyFailuresError(Exception):

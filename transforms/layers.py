@@ -7,6 +7,7 @@
     _work/runs/<run>/<hash>.json                                what the last run was to do
     _work/gaps/<run>.json                                       which files of people's it did not find
     _work/generation.json                                       how often everything was started anew
+    _work/skipped.json                                          what the last run passed over in its input
 
 A fingerprint covers the options that are meant to change the layer and nothing else, and behind a dash the number of
 times that everything was started anew; a source is a media in one version. So the name alone of an object says what
@@ -17,6 +18,7 @@ them is kept by their name, and the state covers all that they were made from.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import itertools
@@ -27,6 +29,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from transforms.ahead import ahead
+from transforms.inputs.names import FOLDER, is_below, octets
 from transforms.records import (
     AudioFacts,
     ChunkTranscript,
@@ -48,6 +51,7 @@ FORMAT = 2  # of the objects below: a new one makes every earlier object count a
 UNFINISHED = "unfinished"  # the state of files that are being written
 LEFT = "left"  # the state of a media that left the input: its files are gone
 GENERATION = "_work/generation.json"
+SKIPPED = "_work/skipped.json"
 RECORD = "run.json"  # what a run was started with, and how it ended
 
 
@@ -227,7 +231,20 @@ class Layers:
         content = self._get(self._saved(key, state))
         if content is None:
             return None
-        return SavedNote(MediaFile(**content["media"]), tuple(content["files"]), content.get("digests", {}))
+        files = tuple(filter(is_below, content["files"]))  # a damaged note removes nothing elsewhere
+        return SavedNote(MediaFile(**content["media"]), files, content.get("digests", {}))
+
+    def saved_by(self, name: str) -> set[str]:
+        """The media_ids of those whose files lay under the name before this run."""
+        key = name_key(name)
+        notes = (self.saved_note(key, state) for state in self.inventory().saved.get(key, ()))
+        return {note.media.media_id for note in notes if note and note.files}
+
+    def wrote(self, file: str) -> bool:
+        """Whether the file, by its name below the output, is noted at this moment as one that a run wrote."""
+        key = name_key(file.removeprefix(f"{FOLDER}/").rpartition(".")[0])
+        notes = (self.saved_note(key, state) for state in self.states_now(key))
+        return any(file in note.files for note in notes if note)
 
     def states_now(self, key: str) -> tuple[str, ...]:
         """The states that are noted of a name at this moment, by its hash."""
@@ -271,6 +288,16 @@ class Layers:
         """Keep for the workers of this run which names may lack files, by their hash, and what is there of them."""
         if gaps:
             self._put(self._gaps(), gaps)
+
+    def commit_skipped(self, figures: dict[str, Any]) -> None:
+        """Keep the counts of what was passed over; of a bundle that is retried it is the same again."""
+        self._put(join(self.output, SKIPPED), {"run": self.run, **figures})
+
+    def skipped(self) -> dict[str, dict[str, int]]:
+        """What this run passed over, by reason and by suffix, as summary.json has it."""
+        content = self._get(join(self.output, SKIPPED)) or {}
+        known = content if content.get("run") == self.run else {}
+        return {name: known.get(name, {}) for name in ("skipped", "skipped_suffixes")}
 
     def commit_dead(self, letter: DeadLetter) -> None:
         self._put(self._dead(source_id(letter.media)), to_plain(letter))
@@ -376,8 +403,15 @@ def chunk_name(chunk: MediaChunk) -> str:
 
 
 def file_of(media: MediaFile, suffix: str) -> str:
-    """Where a file that people use of a media lies below the output."""
-    return f"media/{media.name}.{suffix}"
+    """Where a file that people use of a media lies below the output.
+
+    Raises:
+        OSError: its name leads elsewhere, which no name that CollectMedia gives does.
+    """
+    file = f"{FOLDER}/{media.name}.{suffix}"
+    if not is_below(file):
+        raise OSError(errno.EINVAL, "not a name below the output", ascii(file))
+    return file
 
 
 def name_key(name: str) -> str:
@@ -385,7 +419,7 @@ def name_key(name: str) -> str:
 
 
 def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(octets("\0".join(parts))).hexdigest()
 
 
 def _saved_note(media: MediaFile, files: Iterable[str], digests: dict[str, str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 
 from transforms.dead_letters import CODES, PROBLEMS
 from transforms.highlights import Highlight, Highlights, shortened
+from transforms.inputs.folders import skipped_in_words
 from transforms.media.suffixes import VIDEO, suffix_of
 from transforms.records import MediaFile
 from transforms.secrets import struck
@@ -87,6 +88,7 @@ def report(
         letters=highlights.letters,
         worst=[shown(each) for each in worst],
         sample=[shown(each) for each in sample],
+        skipped=skipped_in_words(summary),
         codes=CODES,
         problem_codes=PROBLEMS,
     )

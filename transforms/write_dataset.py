@@ -166,7 +166,8 @@ def publish(whole: tuple[Summary, Highlights], layers: Layers, config: DatasetCo
     _settle_shards(summary, layers, config)
     departed = _settle_media(summary, layers, config)
     figures = Summary({path: value for path, value in summary.items() if path[0] not in (SHARDS, *NOT_LISTED)})
-    content = to_json(add(figures, departed), time.time() - config.started_at, dict(config.about))
+    says = {**dict(config.about), **layers.skipped()}
+    content = to_json(add(figures, departed), time.time() - config.started_at, says)
     layers.store.put(join(layers.output, "summary.json"), json_bytes(content, indent=1))
     store = layers.store
 

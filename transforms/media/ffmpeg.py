@@ -35,7 +35,7 @@ FORMATS = (
     "aac aax ac3 ac4 act adx aea aiff alaw amr amrnb amrwb ape apm aptx aptx_hd asf asf_o ast au avi avr caf dhav "
     "dsf dss dts dtshd dv eac3 flac flv g722 g729 gsm gxf h261 h263 h264 hevc hca iff iss ircam ivf live_flv loas "
     "lvf lxf m4v matroska webm mlp mov mp4 m4a 3gp 3g2 mj2 mp3 mpc mpc8 mpeg mpegts mpegvideo mulaw mxf "
-    "nistsphere nsv nut obu ogg oma osq paf pva pvf qcp r3d rm rso sbc sds sln smk sol sox spdif svs swf tak tta "
+    "nistsphere nsv nut obu ogg oma osq paf pva pvf qcp r3d rm rso sbc sds shn sln smk sol sox spdif svs swf tak tta "
     "truehd ty vc1 voc vqf w64 wav wsd wtv wv xa"
 ).replace(" ", ",")
 OF_FFMPEG = re.compile("(?i:no_proxy)|AV_LOG_.*|FFREPORT|FFMPEG_.*")  # variables that it listens to

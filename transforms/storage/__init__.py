@@ -71,6 +71,17 @@ class Store(Protocol):
         """Every object that the pattern matches, sorted by name; `**` crosses folders."""
         ...
 
+    def links(self, place: str, pattern: bool = False) -> Iterator[str]:
+        """The links below the folder, or that the pattern matches, that lead to no file: to nothing or to a folder.
+
+        `list` and `glob` pass over them.
+        """
+        ...
+
+    def link(self, uri: str) -> str:
+        """Where a link leads; "" for everything else, as object stores have no links."""
+        ...
+
     def is_folder(self, uri: str) -> bool: ...
 
     def read(self, uri: str) -> bytes:

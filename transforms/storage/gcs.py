@@ -88,6 +88,12 @@ class GcsStore:
             if keys.matches(_place(entry.uri)[1].split("/"), parts):
                 yield entry
 
+    def links(self, place: str, pattern: bool = False) -> Iterator[str]:
+        return iter(())
+
+    def link(self, uri: str) -> str:
+        return ""
+
     def is_folder(self, uri: str) -> bool:
         key = _place(uri)[1]
         return _ask(uri, lambda blob: _holds(blob.bucket, keys.below(key))) or not key

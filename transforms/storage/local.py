@@ -13,7 +13,7 @@ import stat
 import uuid
 from collections.abc import Callable, Iterator
 
-from transforms.storage import Entry, MediaSource, changed
+from transforms.storage import Entry, MediaSource, changed, keys
 
 TEMPORARY = ".tmp-"
 TEMPORARY_NAME = re.compile(f"{re.escape(TEMPORARY)}[0-9a-f]{{32}}")
@@ -47,10 +47,32 @@ class LocalStore:
                 raise failure
 
     def glob(self, pattern: str) -> Iterator[Entry]:
-        for name in sorted(glob.glob(self.canonical(pattern), recursive=True)):  # noqa: PTH207 - no ** in old ones
+        place = self.canonical(pattern)
+        if "**" in place.split("/"):  # Python's glob would go through links to folders, round and round
+            yield from (entry for entry in self.list(_root(place)) if _matches(entry.uri, place))
+            return
+        for name in sorted(glob.glob(place)):  # noqa: PTH207
             entry = self.stat(name)
             if entry is not None:
                 yield entry
+
+    def links(self, place: str, pattern: bool = False) -> Iterator[str]:
+        path = self.canonical(place)
+        if not pattern:
+            names = _links(path)
+        elif "**" in path.split("/"):
+            names = (name for name in _links(_root(path)) if _matches(name, path))
+        else:
+            names = glob.iglob(path)  # noqa: PTH207
+        for name in names:
+            if not os.path.isfile(name) and os.path.islink(name):  # noqa: PTH113, PTH114 - any name
+                yield name
+
+    def link(self, uri: str) -> str:
+        try:
+            return os.readlink(self._path(uri))  # noqa: PTH115 - pathlib's would be a path
+        except (OSError, ValueError):
+            return ""
 
     def is_folder(self, uri: str) -> bool:
         return os.path.isdir(self._path(uri))  # noqa: PTH112 - pathlib's raises on names that cannot be
@@ -144,6 +166,25 @@ def _walk(folder: str, errors: list[OSError]) -> Iterator[Entry]:
                 yield Entry(path, details.st_size, _version(details))
         except OSError as error:
             errors.append(error)
+
+
+def _root(pattern: str) -> str:
+    """The folder that everything is in that the pattern matches."""
+    return keys.literal_start(pattern)[0].rpartition("/")[0] or "/"
+
+
+def _matches(path: str, pattern: str) -> bool:
+    return keys.matches(path.split("/"), pattern.split("/"))
+
+
+def _links(folder: str) -> Iterator[str]:
+    """Every link below the folder; what cannot be read is told of by a listing."""
+    with contextlib.suppress(OSError), os.scandir(folder) as found:
+        for entry in sorted(found, key=lambda each: each.name):
+            if entry.is_symlink():
+                yield entry.path
+            elif entry.is_dir(follow_symlinks=False):
+                yield from _links(entry.path)
 
 
 def _version(found: os.stat_result) -> str:

@@ -89,6 +89,12 @@ class S3Store:
                 if keys.matches(self._place(entry.uri)[1].split("/"), parts):
                     yield entry
 
+    def links(self, place: str, pattern: bool = False) -> Iterator[str]:
+        return iter(())
+
+    def link(self, uri: str) -> str:
+        return ""
+
     def is_folder(self, uri: str) -> bool:
         with self._asking(uri) as (client, bucket, key):
             found = client.list_objects_v2(Bucket=bucket, Prefix=keys.below(key), MaxKeys=1)
