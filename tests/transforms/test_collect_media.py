@@ -323,7 +323,7 @@ def test_a_list_may_hold_a_name_that_is_no_utf_8(tmp_path):
         pytest.skip("this file system takes UTF-8 names only")
     *media, letter = listed(tmp_path / "m.txt")
     assert [each.id for each in media] == ["a.mp3", "caf\udce9.mp3"]
-    assert letter.detail == f"row 3: {tmp_path}/th\udce9.mp3; it is not UTF-8: save the manifest as UTF-8"
+    assert letter.detail == f"row 3: {tmp_path}/th\\xe9.mp3; it is not UTF-8: save the manifest as UTF-8"
 
 
 def test_a_line_that_looks_like_a_remark_is_a_file_where_there_is_one(tmp_path):
