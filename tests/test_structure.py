@@ -40,6 +40,22 @@ def test_the_records_import_no_sibling():
     assert not [name for name in imports(ROOT / "transforms" / "records.py") if name.startswith("transforms")]
 
 
+@pytest.mark.parametrize(
+    ("library", "behind"),
+    [
+        ("onnxruntime", ["transforms/media/voice_activity.py"]),
+        ("huggingface_hub", ["transforms/models/"]),
+        ("transformers", ["transforms/models/"]),
+    ],
+)
+def test_a_library_that_reports_home_is_imported_only_where_that_is_switched_off(library, behind):
+    users = [
+        str(path.relative_to(ROOT)) for path in SOURCES if library in {name.split(".")[0] for name in imports(path)}
+    ]
+    assert users
+    assert [user for user in users if not user.startswith(tuple(behind))] == []
+
+
 def python(code):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)

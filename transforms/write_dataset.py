@@ -38,7 +38,7 @@ from transforms.own_files import read_published, remove_departed
 from transforms.owner import check_owner, end
 from transforms.records import DeadLetter, MediaChunk, MediaFile, MediaOutcome, Transcript
 from transforms.report import About, report
-from transforms.scratch import scratch_folder, writing_scratch
+from transforms.scratch import ScratchError, scratch_folder, writing_scratch
 from transforms.secrets import struck
 from transforms.storage import join
 from transforms.summary import MergeSummaries, Summary, add, of_dead_letter, of_transcript, to_json
@@ -249,11 +249,19 @@ class ShardWriter:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         with self._folder:
             for table in TABLES:
-                self._flush(table)
-                with writing_scratch():
-                    self._writers[table].close()
+                try:
+                    self._flush(table)
+                    self._close(table)
+                except ScratchError:
+                    for writer in self._writers.values():
+                        writer.is_open = False  # else each tries again when it is collected, and prints a stack trace
+                    raise
                 if kind is None:
                     self._store.put_file(self._target[table], self._files[table])
+
+    def _close(self, table: str) -> None:
+        with writing_scratch():
+            self._writers[table].close()
 
     def _flush(self, table: str) -> None:
         rows, self._rows[table], self._held[table] = self._rows[table], [], 0

@@ -129,6 +129,21 @@ def test_every_ffmpeg_tells_the_same_of_the_sample_media(name, program, monkeypa
     assert samples / 16_000 == pytest.approx(TRUTH[name]["duration"], abs=0.1)
 
 
+def test_variables_of_ffmpegs_change_nothing_and_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"AV_LOG_FORCE_COLOR": "1", "FFREPORT": "level=32", "FFMPEG_DATADIR": "/"}.items():
+        monkeypatch.setenv(name, value)
+    version = ffmpeg.ffmpeg_version()
+    with decoder_of(SAMPLES / "letter.flac", 30) as decoder:
+        samples = sum(len(block) // 2 for block in decoder.blocks(16_000))
+        assert decoder.finish()[0]
+        source = decoder.source()
+    assert source[1:4] == (22_050, 1, "flac")
+    assert samples / 16_000 == pytest.approx(TRUTH["letter.flac"]["duration"], abs=0.1)
+    assert version[0].isdigit() or version[0] in "nN"
+    assert list(tmp_path.iterdir()) == []  # FFREPORT names no file: it would be made here
+
+
 @pytest.mark.parametrize(
     ("layout", "channels"),
     [

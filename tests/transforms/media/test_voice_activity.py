@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from tests.conftest import SAMPLES, TRUTH
+from tests.conftest import ROOT, SAMPLES, TRUTH
 from transforms.media import ffmpeg
 from transforms.media.voice_activity import BLOCK_SAMPLES, FRAME_SAMPLES, VoiceActivity
 from transforms.media.windows import FRAME_S
@@ -78,3 +80,25 @@ def test_the_voice_activity_model_needs_no_torch():
         "VoiceActivity().probabilities(bytes(1024)); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=SAMPLES.parent.parent).returncode == 0
+
+
+def test_the_library_never_hears_that_it_may_report_home():
+    code = """
+import os, sys
+class Watch:
+    def find_spec(self, name, *_):
+        if name == "onnxruntime":
+            print("imported with", os.environ["ORT_DISABLE_TELEMETRY"])
+sys.meta_path.insert(0, Watch())
+import transforms.media.voice_activity as voice
+import onnxruntime
+onnxruntime.disable_telemetry_events = lambda: print("switched off")
+voice._session()
+"""
+    first_by_us = code.replace("import onnxruntime\n", "").replace("onnxruntime.disable", "voice.np.disable")
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    run = functools.partial(subprocess.run, capture_output=True, text=True, cwd=ROOT)
+    done = run([sys.executable, "-c", first_by_us], env=environment)
+    assert done.stdout == "imported with 1\n", done.stderr
+    done = run([sys.executable, "-c", code], env={**environment, "ORT_DISABLE_TELEMETRY": "0"})
+    assert done.stdout == "imported with 0\nswitched off\n", done.stderr
