@@ -11,11 +11,13 @@ from typing import Literal, TypedDict
 class Options(TypedDict, total=False):
     """Every option beside input and output."""
 
+    # take files in folders with these too, beside the known ones (docs/input.md); . takes names without any
+    suffixes: Iterable[str]
     # do everything anew, whatever earlier runs left
     overwrite: bool
     # try media again that became dead letters
     retry_failed: bool
-    # keep media in the dataset that are not in the input any more
+    # keep media, and their files, that are not in the input any more
     keep_missing: bool
     # stop with exit code 1 when more media than this number, or this share such as 0.05, fail in this run
     max_failures: float
@@ -42,7 +44,7 @@ class Options(TypedDict, total=False):
     model: str | os.PathLike[str]
     # branch, tag or commit on the hub
     model_revision: str
-    # code of the language of all media, such as hi; found if empty
+    # language of all media, such as hi; found if empty
     language: str
     # the languages to choose from; all if none
     languages: Iterable[str]

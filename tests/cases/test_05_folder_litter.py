@@ -13,9 +13,7 @@ def test_the_one_recording_is_done_and_the_litter_counted(made, main_job):
     folder = made("05-folder-litter")
     ended = main_job(folder)
     assert ended.code == 0, ended.said
-    assert {name: row["transcription"] for name, row in ended.rows().items()} == {
-        "talk.mp3": "राम आज बाज़ार जाएगा।"
-    }
+    assert {name: row["transcription"] for name, row in ended.rows().items()} == {"talk.mp3": "राम आज बाज़ार जाएगा।"}
     assert ended.rows("dead_letters") == {}
     summary = json.loads((ended.output / "summary.json").read_text())
     assert summary["skipped"] == LITTER

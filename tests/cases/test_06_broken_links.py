@@ -8,9 +8,7 @@ import json
 def test_what_was_not_fetched_is_a_dead_letter_that_says_how(made, main_job):
     ended = main_job(made("06-broken-links"))
     assert ended.code == 3, ended.said
-    assert {name: row["transcription"] for name, row in ended.rows().items()} == {
-        "here.mp3": "राम आज बाज़ार जाएगा।"
-    }
+    assert {name: row["transcription"] for name, row in ended.rows().items()} == {"here.mp3": "राम आज बाज़ार जाएगा।"}
     letters = {name: (row["code"], row["detail"]) for name, row in ended.rows("dead_letters").items()}
     annex = ("not_fetched", "a link of git-annex: run `git annex get` in its folder")
     assert letters == {

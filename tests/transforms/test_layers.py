@@ -142,10 +142,10 @@ def test_another_language_in_the_manifest_counts_as_missing(layers):
 
 
 def test_what_lies_under_a_name_says_whose_it_is_and_in_which_state(layers):
-    layers.commit_saved(MEDIA, ["a.srt", "a.json"], complete=False)
+    layers.commit_saved(MEDIA, ["media/a.srt", "media/a.json"], complete=False)
     state = layers.state(MEDIA, complete=False)
     assert layers.list_now().saved == {name_key(MEDIA.name): (state,)}
-    assert layers.saved_files(MEDIA.name, state) == ("m1", ["a.srt", "a.json"])
+    assert layers.saved_files(MEDIA.name, state) == ("m1", ["media/a.srt", "media/a.json"])
     assert list(layers.saved_media()) == [MEDIA]
     layers.forget_saved(MEDIA.name, state)
     assert layers.list_now().saved == {}
