@@ -78,7 +78,7 @@ def _add_input(made: Parser) -> None:
         required=True,
         metavar="MEDIA",
         help="media files, folders (searched through), patterns (quoted) and manifests (.txt .csv .tsv .json .jsonl "
-        ".ndjson .m3u .parquet: see docs/input.md); may be given several times",
+        ".ndjson .m3u .parquet: see docs/manifests.md); may be given several times",
     )
     group.add_argument(
         "--suffixes",

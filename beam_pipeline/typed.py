@@ -11,6 +11,8 @@ from typing import Literal, TypedDict
 class Options(TypedDict, total=False):
     """Every option beside input and output."""
 
+    # take files in folders with these too, beside the known ones (docs/input.md); . takes names without any
+    suffixes: Iterable[str]
     # do everything anew, whatever earlier runs left
     overwrite: bool
     # try media again that became dead letters

@@ -1,5 +1,5 @@
-"""Make what says again what the code says: options.md, schema.md and failures.md here, beam_pipeline/typed.py, and
-runners/dataflow/metadata.json.
+"""Make what says again what the code says: input.md, options.md, schema.md and failures.md here,
+beam_pipeline/typed.py, and runners/dataflow/metadata.json.
 
 python docs/generate.py          writes them
 python docs/generate.py --check  exits with 1 when one is stale
@@ -22,8 +22,39 @@ from beam_pipeline import options
 from beam_pipeline.called import NOT_FROM_PYTHON
 from transforms.dataset_schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TRANSCRIPTS
 from transforms.dead_letters import CODES, PROBLEMS, RETRYABLE
+from transforms.inputs.folders import REASONS
+from transforms.media.suffixes import AUDIO, VIDEO
 
 DOCS = pathlib.Path(__file__).parent
+INPUT = """
+# What counts as input
+
+A file that is named by itself, on the command line or in a manifest, is taken whatever its name. Of a folder, and of a
+pattern whose last part has no dot, files with these suffixes are, in capitals or not; `--suffixes` adds some.
+
+Sound: {sound}
+
+Video: {video}
+
+## What is passed over
+
+What is passed over fails no run. It is counted by its reason in `skipped` of summary.json, and what has another suffix
+in `skipped_suffixes` too; `--dry_run` says the same with a few of the names.
+
+| reason | what it is |
+|---|---|
+{reasons}
+
+A pointer of Git LFS or git-annex whose content was never fetched, and a link that leads nowhere, stand for a recording:
+each is a dead letter that says how to fetch it.
+
+## Ids and names
+
+The `id` of a media is its path from the input that it was found under. Where two inputs have the same, each gets as many
+of its folders in front as tell them apart: `day1/clip.mp3`, `day2/clip.mp3`. Files under `media/` are called after the
+id, without its suffix; where several media would write the same file (`a.mp4` and `a.mp3`), each has a part of its
+`media_id` behind it. What comes later renames nothing: a media whose files are there keeps its id and its name.
+"""
 MADE = "<!-- made by docs/generate.py -->\n"
 
 
@@ -51,6 +82,13 @@ def schema_page() -> str:
         lines += [row for field in schema for row in _rows(field, "")]
         lines.append("")
     return "\n".join(lines)
+
+
+def input_page() -> str:
+    """What is taken from folders, and what is passed over."""
+    reasons = "\n".join(f"| `{reason}` | {_cell(text)} |" for reason, text in REASONS.items())
+    sound, video = (" ".join(f"`{each}`" for each in sorted(kind)) for kind in (AUDIO, VIDEO))
+    return MADE + INPUT.format(sound=sound, video=video, reasons=reasons)
 
 
 def failures_page() -> str:
@@ -129,6 +167,7 @@ def _parameter(action: argparse.Action) -> dict[str, Any]:
 
 NOT_OF_A_TEMPLATE = ("config", "runner", "no_wait", "dry_run", "metrics_port")
 PAGES = {
+    "input.md": input_page,
     "options.md": options_page,
     "schema.md": schema_page,
     "failures.md": failures_page,

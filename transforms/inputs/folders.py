@@ -32,9 +32,9 @@ REASONS = {
     "trash": "What somebody deleted: `.Trash-1000`, `$RECYCLE.BIN`, `#recycle`.",
     "version_control": "Below `.git`, `.hg` or `.svn`.",
 }
-BY_SUFFIX = "not_by_suffix"
+BY_SUFFIX, UNDER_WAY, APPLE = "not_by_suffix", "in_progress", "apple_double"
 FOLDERS = {
-    "__macosx": "apple_double",
+    "__macosx": APPLE,
     "node_modules": "packages",
     **dict.fromkeys((".git", ".hg", ".svn", ".bzr"), "version_control"),
     **dict.fromkeys(
@@ -119,13 +119,14 @@ class _Sieve:
     def link(self, uri: str) -> Iterator[Listed | Skipped]:
         """What a link is that leads to no file."""
         name, reason = self._name(uri), self._by_name(uri, False)
+        is_litter = bool(self._litter(name) or self._written(uri))
         if self._store.is_folder(uri):
-            if reason in ("", BY_SUFFIX):
+            if not is_litter:
                 yield Skipped("linked_folder", name)
-        elif reason:
-            yield Skipped(reason, name)
-        else:
+        elif not reason:
             yield Listed(name, uri, None)
+        elif reason != BY_SUFFIX or not is_litter:
+            yield Skipped(reason, name)
 
     def _told(self, found: tuple[Entry, bool]) -> Listed | Skipped | None:
         entry, under_way = found
@@ -144,11 +145,11 @@ class _Sieve:
         name = ICLOUD.sub(r"\1\2", self._name(uri))
         suffix = suffix_of(name)
         if suffix in IN_PROGRESS and suffix_of(name[: -len(suffix)]) in self._search.suffixes:
-            return self._litter(name) or "in_progress"
+            return self._litter(name) or UNDER_WAY
         if not self._any_suffix and suffix not in self._search.suffixes:
             return BY_SUFFIX
         litter = self._litter(name) or ("output" if self._written(uri) else "")
-        return litter or ("in_progress" if under_way else "")
+        return litter or (UNDER_WAY if under_way else "")
 
     def _name(self, uri: str) -> str:
         return uri.removeprefix(self._root).lstrip("/")
@@ -204,14 +205,14 @@ def _litter_of(folder: str) -> str:
     """Why what is in the folder is litter; "" where it is not."""
     parts = folder.split("/")
     if any(suffix_of(part) == ".download" for part in parts):  # Safari's, with what it has so far inside
-        return "in_progress"
+        return UNDER_WAY
     return next(filter(None, map(_litter_part, parts)), "")
 
 
 def _litter_part(part: str) -> str:
     folded = part.casefold()
     if folded.startswith("._"):
-        return "apple_double"
+        return APPLE
     if folded.startswith(".trash"):
         return "trash"
     return FOLDERS.get(folded) or ("hidden" if folded.startswith(".") else "")
@@ -247,9 +248,16 @@ def _settled(entries: Iterator[Entry]) -> Iterator[tuple[Entry, bool]]:
             yield from _group_settled(group)
             group = []
         if not group:
-            start = f"{_whole(entry.uri)}.f" if PIECE.search(entry.uri) else f"{entry.uri}."
+            start = _start_of_group(entry.uri)
         group.append(entry)
     yield from _group_settled(group)
+
+
+def _start_of_group(uri: str) -> str:
+    """What the names begin with that may say of this one that it is not whole."""
+    if PIECE.search(uri):
+        return f"{_whole(uri)}.f"
+    return uri if suffix_of(uri) in MEDIA else f"{uri}."
 
 
 def _group_settled(group: list[Entry]) -> Iterator[tuple[Entry, bool]]:
