@@ -157,12 +157,14 @@ def own(layers: Layers, note: SavedNote, media: MediaFile) -> set[str]:
 
     The media itself never is: a link, or another spelling of its place, may lead from the input to a file of ours.
     """
-    store = layers.store
-    begun = note.digests.keys() - set(note.files)
-    written = {name for name in begun if stored_digest(store, join(layers.output, name)) == note.digests[name]}
-    ours = {name for name in {*note.files, *written} if name.startswith("media/") and ".." not in name.split("/")}
-    audio = {name: store.stat(join(layers.output, name)) for name in ours if suffix_of(name) in MEDIA}
-    return ours - {name for name, found in audio.items() if found and found.version == media.version}
+    named = {
+        name for name in (*note.files, *note.digests) if name.startswith("media/") and ".." not in name.split("/")
+    }
+    places = {name: join(layers.output, name) for name in sorted(named)}
+    begun = named - set(note.files)
+    others = {name for name in begun if stored_digest(layers.store, places[name]) != note.digests[name]}
+    audio = {name: layers.store.stat(places[name]) for name in named - others if suffix_of(name) in MEDIA}
+    return named - others - {name for name, found in audio.items() if found and found.version == media.version}
 
 
 @dataclasses.dataclass

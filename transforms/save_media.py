@@ -25,7 +25,7 @@ from transforms.layers import UNFINISHED, Inventory, Layers, SavedNote, file_of,
 from transforms.media.ffmpeg import convert
 from transforms.media.subtitles import srt, vtt
 from transforms.metrics import SAVE, UNWATCHED, StepMetrics, Watch
-from transforms.own_files import digest_of, own, stored_digest
+from transforms.own_files import digest_of, names_of, own, stored_digest
 from transforms.records import DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
 from transforms.scratch import scratch_folder, writing_scratch
 from transforms.storage import join
@@ -227,15 +227,17 @@ def _put(name: str, content: bytes | pathlib.Path, layers: Layers, owned: bool) 
 
 
 def _put_after_all(name: str, content: bytes | pathlib.Path, layers: Layers, media: MediaFile, digest: str) -> None:
-    """Put a file where one lies that was not there when the run began: a try of this run may have left it.
+    """Put a file where one lies that was not noted when the run began.
+
+    A try of this run may have left it, or, of a translation, a media of another name: `a.en.srt` may be of `a.en`.
 
     Raises:
         MediaError: it is not ours.
     """
     if stored_digest(layers.store, join(layers.output, name)) == digest:
         return
-    key = name_key(media.name)
-    notes = [layers.saved_note(key, state) for state in layers.states_now(key)]
+    keys = {name_key(each) for each, _ in names_of(name.removeprefix("media/"))}
+    notes = [layers.saved_note(key, state) for key in sorted(keys) for state in layers.states_now(key)]
     if not any(note and name in own(layers, note, media) for note in notes):
         raise MediaError("not_ours" if layers.store.stat(join(layers.output, name)) else "cannot_save", name)
     _put(name, content, layers, owned=True)

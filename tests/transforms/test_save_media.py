@@ -261,3 +261,11 @@ def test_the_source_is_not_replaced_by_its_own_audio_whatever_is_noted(layers, m
     monkeypatch.setattr("transforms.save_media.kept_audio", smaller)
     save(transcript(media=media), layers, SaveConfig(("txt",)))
     assert here.read_bytes() == b"the only copy"
+
+
+def test_a_translation_takes_the_place_of_a_media_that_had_its_name(layers):
+    other = transcript().media._replace(media_id="2" * 32)
+    save(transcript("talks/a.en", media=other._replace(name="talks/a.en")), layers, SaveConfig(("txt",)))
+    save(transcript(translation_language="en", translated_segments=SEGMENTS[:1]), layers, SaveConfig(("txt",)))
+    assert files(layers) == ["talks/a.en.txt", "talks/a.txt"]
+    assert pathlib.Path(layers.output, "media/talks/a.en.txt").read_text() == "नमस्ते\n"
