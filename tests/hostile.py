@@ -220,7 +220,7 @@ PARTS = {
     "no index.mp4": (cut("-c:a", "aac", share=0.8), Outcome("not_media")),
     "header alone.wav": (lambda kit, name: kit.write(name, kit.plain.read_bytes()[:44]), Outcome("no_samples")),
     "half a header.wav": (lambda kit, name: kit.write(name, kit.plain.read_bytes()[:30]), Outcome("not_media")),
-    "header says twice.wav": (sized(lambda size: 2 * size), Outcome()),
+    "header says twice.wav": (sized(lambda size: 2 * size), Outcome(status="partial", coverage=0.5)),
     "header says half.wav": (sized(lambda size: size // 4 * 2), Outcome(heard=0.25, duration_s=PLAIN_S / 2)),
     "header says nothing.wav": (sized(lambda size: 0), Outcome()),
     "streamed.wav": (sized(lambda size: UNKNOWN), Outcome()),

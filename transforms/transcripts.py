@@ -212,9 +212,10 @@ def _seconds(window: WindowRecord) -> float:
 
 
 def _coverage(audio: AudioFacts) -> float:
-    if not audio.problems or not audio.declared_s:
+    claimed_s = audio.declared_s or audio.duration_s
+    if not audio.problems or not claimed_s:
         return 1.0
-    return round(min(1.0, (audio.duration_s - audio.lost_s) / audio.declared_s), 3)
+    return round(min(1.0, (audio.duration_s - audio.lost_s) / claimed_s), 3)
 
 
 def _mean(windows: Sequence[WindowRecord], field: str) -> float | None:

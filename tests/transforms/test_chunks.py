@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import SAMPLES, media_of, offset, pcm_of, write_channels, write_wav
 from transforms.chunks import ChunkConfig, choose_seam, chunks_of, seam_region
 from transforms.decode_audio import DecodeConfig, decode
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg import Decoder, Wanted, find_ffmpeg
 from transforms.media.windows import WindowConfig
 from transforms.records import SAMPLE_RATE_HZ, MediaChunk
 
@@ -42,6 +42,7 @@ FROM_THE_START = {
     "v.avi": [*VIDEO, "-ar", "44100", "-c:a", "mp3"],
     "a.wma": ["-ar", "44100", "-c:a", "wmav2"],
 }
+LATE = {"a.wma"}  # begins 92 ms late, no whole number of samples: other padding differs by some of them
 FORMATS = {**JUMPED, **JUMPED_LOSSY, **FROM_THE_START}
 
 
@@ -59,6 +60,11 @@ def chunks(path: pathlib.Path, config: ChunkConfig = CHUNKS) -> list[MediaChunk]
 def test_every_chunk_has_its_own_samples_at_their_place(name, tmp_path):
     path = made(tmp_path, name)
     audio, total_s = pcm_of(path), 0.0
+    if name in LATE:
+        with Decoder(f"file:{path}", "file", Wanted(), 60) as decoder:
+            whole = np.frombuffer(b"".join(decoder.pieces()), np.int16)
+        assert abs(offset(whole[10 * SAMPLE_RATE_HZ : 20 * SAMPLE_RATE_HZ], audio, 10 * SAMPLE_RATE_HZ)) <= 16
+        audio = whole
     cut = chunks(path)
     assert [chunk.chunk for chunk in cut] == list(range(2 if name == "vbr.mp3" else 3))  # whose length is a guess
     assert {chunk.seekable for chunk in cut} == {name not in FROM_THE_START}

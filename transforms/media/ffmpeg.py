@@ -22,7 +22,7 @@ from typing import IO
 import ffmpeg
 
 from transforms.dead_letters import MediaError
-from transforms.media.ffmpeg_log import NAME, Log, Source, failure_code
+from transforms.media.ffmpeg_log import Log, Source, failure_code
 from transforms.media.suffixes import AUDIO, MP4, suffix_of
 from transforms.media.timeline import Gap, Timeline
 from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
@@ -458,7 +458,7 @@ def _streams(url: str, protocols: str, wanted: Wanted, mark: str, facts: int) ->
     allowed = {"protocol_whitelist": protocols, "format_whitelist": FORMATS}
     jump = {"ss": wanted.from_s} if wanted.from_s else {}
     limit = {} if wanted.length_s is None else {"t": wanted.length_s}
-    source = ffmpeg.input(NAME, threads=1, **jump, **allowed, **network_options(url), **quiet)
+    source = ffmpeg.input("media", threads=1, **jump, **allowed, **network_options(url), **quiet)
     number = wanted.track or "0"
     # As the input of a filter it is the first track that matches; -map takes all of the language.
     track = source[f"a:{number}" if number.isdigit() else f"a:m:language:{number}"]

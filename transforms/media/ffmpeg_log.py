@@ -23,7 +23,7 @@ TIME = rb"\[%s @ \w+\] n:\s*\d+ pts:\s*(-?\d+|NOPTS) [^\n]* nb_samples:(\d+)[^\n
 FACT = re.compile(r"^#(\w+) 0: (.*)$", re.MULTILINE)
 # ffmpeg says so and exits with 0
 CUT_SHORT = re.compile("partial file|(?:File ended|Stream ends) prematurely|CRC mismatch|changing packet size to")
-GAVE_UP = re.compile(r"input: Invalid data found|\[in#0\S* @ \w+\] Error during demuxing")
+GAVE_UP = re.compile(r"\0: Invalid data found|\[in#0\S* @ \w+\] Error during demuxing")
 CORRUPT = "corrupt input packet in stream"  # without frames, also the last piece of a stream of unknown length
 UNFRAMED = ("pcm", "adpcm")
 FIGURES = re.compile(r"(size|frame)=|video:")  # that differ from run to run
@@ -31,7 +31,7 @@ LOST = re.compile("Error while decoding stream|Error submitting packet to decode
 HARMLESS = re.compile("Error parsing the packet header")  # where one Ogg stream follows another
 REPEATED = re.compile(r" *Last message repeated (\d+) times")
 MANY_LOST = 10  # packets without audio, of some 25 ms each; a few are at the ends of many a sound file
-NAME = "input"  # stands for the media's own name, which may be no text at all
+NAME = "\0"  # stands for the media's own name, in which anything may stand but this
 LAYOUTS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}
 LONGEST_S = 1_000 * 3600  # a container that claims more is not believed
 HIGHEST_HZ = 10_000_000
@@ -97,6 +97,7 @@ class Log:
         """Its last messages, the same in every run."""
         # Addresses and speeds differ from run to run; letters must not.
         told = "\n".join([line for line in self._lines() if not FIGURES.match(line)][-6:])
+        told = told.replace(NAME, self._name.decode("utf-8", "replace"))
         told = re.sub(r" @ 0x[0-9a-f]+|http://127\.0\.0\.1:\d+/[\w-]+/", "", told)
         return re.sub("Format not on whitelist '.*'", "files of this kind are not opened", told)
 

@@ -39,7 +39,7 @@ class Timeline:
 
     def begin_again(self, start: int) -> None:
         """Another decoder goes on, whose clock has its 0 at this sample."""
-        self._clocks = [start]
+        self._clocks, self._tolerance = [start], FIRST
 
     def goes_on(self, time: int | None) -> bool:
         """Whether a frame of this time simply comes next."""
@@ -59,10 +59,11 @@ class Timeline:
         return silence, left_out
 
     def _corrected(self, time: int, samples: int, following: int | None) -> tuple[int, int]:
-        comes_next, off = self.goes_on(time), self._clocks[-1] + time - self.position
+        comes_next, begun = self.goes_on(time), self._tolerance == LATER
         self._tolerance = LATER
         wrong = following is not None and abs(following - time - samples) > LATER
-        if comes_next or wrong or self._is_of_another_clock(time, off):
+        off = self._clocks[-1] + time - self.position
+        if comes_next or wrong or (begun and self._is_of_another_clock(time, off)):
             return 0, 0
         off = self._clocks[-1] + time - self.position
         return max(0, off), min(samples, max(0, -off))
@@ -72,7 +73,7 @@ class Timeline:
         earlier = [zero for zero in self._clocks if abs(zero + time - self.position) <= LATER]
         if earlier:  # some wrong times, and the right ones again
             self._run(earlier[0])
-        elif off < -OVERLAP and self.position != self._clocks[-1] and 0 <= time <= NEW_CLOCK:
+        elif off < -OVERLAP and 0 <= time <= NEW_CLOCK:
             self._run(self.position)
             return False
         elif off < -OVERLAP or self._is_too_late(time):
