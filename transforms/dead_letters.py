@@ -37,12 +37,13 @@ CODES = {
     "engine_failed": "The model failed on every window: see `detail`. Put it right, and add `--retry_failed`.",
     "cannot_save": "Its files cannot have its name. Give it another `id` in a manifest, and add `--retry_failed`.",
     "incomplete": "Not every window came back from the model. Add `--retry_failed`; report it if it stays.",
-    "layer_lost": "What was committed of this media cannot be read any more. Add `--retry_failed`: it is done again.",
+    "layer_lost": "What was committed of this media cannot be read any more. The next run does it again.",
     "unexpected": "An error that this software did not foresee. `detail` holds it: please report it.",
 }
 PROBLEMS = {  # of a media that still has a transcript
     "truncated": "The file is cut short or damaged; `coverage` says how much of it could be transcribed.",
-    "engine_failed": "The model failed on this window alone. The other windows are there.",
+    "engine_failed": "The model failed on this window; others are there. `--retry_failed` tries a chunk that has none.",
+    "not_a_number": "The model's figures for this window are no numbers: its text may be wrong. Try `--dtype float32`.",
     "token_limit": "The text of this window ran into the model's token limit, so its end is missing.",
     "translation_failed": "The translator gave no usable answer for this cue. The next run asks for it again.",
 }

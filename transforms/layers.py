@@ -6,6 +6,7 @@
                                                                 later run is to try it unasked
     _work/saved/<hash of the name>/<state>.json                 which files lie under a name, and whose they are
     _work/runs/<run>/<hash>.json                                what the last run was to do
+    _work/runs/<run>/failed/<source>.json                       that a media failed in it, where they are counted
     _work/generation.json                                       how often everything was started anew
 
 A fingerprint covers the options that are meant to change the layer and nothing else, and behind a dash the number of
@@ -61,6 +62,7 @@ CHUNK = re.compile(rf"{SOURCE}/(?P<chunk>{NUMBER})-of-(?P<chunks>{NUMBER})(?:-fa
 DEAD = re.compile(rf"{SOURCE}(?:-again)?\.json")
 SAVED = re.compile(rf"[0-9a-f]{{32}}/(?:[0-9a-f]{{16}}(?:-again)?|{UNFINISHED})\.json")
 PLAN = re.compile(r"[0-9a-z]+/[0-9a-f]{12}\.json")
+FAILURE = re.compile(rf"[0-9a-z]+/failed/{SOURCE}\.json")
 
 log = logging.getLogger(__name__)
 
@@ -307,8 +309,16 @@ class Layers:
     def forget_plans(self) -> None:
         """Delete the plans of other runs."""
         for name, entry in self._below("_work/runs"):
-            if _is_ours(name, PLAN) and not name.startswith(f"{self.run}/"):
+            if (_is_ours(name, PLAN) or _is_ours(name, FAILURE)) and not name.startswith(f"{self.run}/"):
                 self.store.delete(entry.uri)
+
+    def note_failure(self, media: MediaFile) -> None:
+        """Note that the media failed in this run, for whoever counts."""
+        self.store.put(join(self.output, "_work/runs", self.run, "failed", f"{source_id(media)}.json"), b"{}\n")
+
+    def failures(self) -> int:
+        """How many media failed in this run, in whichever process."""
+        return sum(1 for _ in self._names("_work/runs", FAILURE, f"{self.run}/failed"))
 
     def commit_dead(self, letter: DeadLetter) -> None:
         self._put(self._dead(source_id(letter.media), again=letter.code == LOST), letter)
@@ -367,6 +377,11 @@ _listing = threading.Lock()
 def _inventory(layers: Layers) -> Inventory:
     """One listing a run in each process: the steps that plan and save need the same."""
     return layers.list_now()
+
+
+def forget_inventory() -> None:
+    """List anew when an inventory is next asked for in this process: the same run goes over its work once more."""
+    _inventory.cache_clear()
 
 
 def _in_folders(names: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from transforms.ahead import InFlight
 from transforms.chunks import ChunkConfig, chunks_of
-from transforms.layers import Inventory, Layers, name_key, source_id
+from transforms.layers import Inventory, Layers, complete, heard, name_key, source_id
 from transforms.metrics import PLAN, UNWATCHED, StepMetrics, Watch
 from transforms.records import DeadLetter, MediaChunk, MediaFile, PlannedMedia
 
@@ -27,7 +27,7 @@ PROBES = 8  # media looked into at once: most of it is waiting for a store
 class PlanConfig:
     """What of the earlier work counts."""
 
-    retry_failed: bool = False  # dead letters do not
+    retry_failed: bool = False  # dead letters do not, nor chunks that the model failed on
     chunks: ChunkConfig = dataclasses.field(default_factory=ChunkConfig)
 
 
@@ -75,6 +75,8 @@ class Plan(beam.DoFn):
         chunk = plan(found, self._layers, self._inventory, self._config)
         if not chunk.dead and chunk.failure is None and source_id(chunk.media) in self._inventory.dead:
             self._layers.forget_dead(chunk.media)  # until it is tried again it is neither done nor dead
+        if _is_retried(chunk.media, self._config) and not chunk.transcribed:
+            self._layers.forget_failed(chunk.media, self._inventory.chunks.get(source_id(chunk.media), ()))
         self._rows.append(planned(chunk, self._layers))
         if len(self._rows) >= PLAN_ROWS:
             self._keep()
@@ -132,14 +134,23 @@ def plan(found: MediaFile | DeadLetter, layers: Layers, inventory: Inventory, co
     if isinstance(found, DeadLetter):
         return MediaChunk(found.media, failure=found)
     chunk, source = MediaChunk(found), source_id(found)
-    if not config.retry_failed and source in inventory.dead:
+    if not config.retry_failed and source in inventory.dead and source not in inventory.again:
         return chunk._replace(dead=True)
-    if chunks := inventory.complete(source):
-        saved = inventory.saved.get(name_key(found.name)) == (layers.state(found),)
+    committed = inventory.chunks.get(source, ())
+    if _is_retried(found, config):
+        committed = heard(committed)
+    if chunks := complete(committed):
+        whole = source not in inventory.again
+        saved = whole and inventory.saved.get(name_key(found.name)) == (layers.state(found),)
         return chunk._replace(chunks=chunks, transcribed=True, saved=saved)
     if config.chunks.may_be_long(found):
-        return chunk._replace(chunks=0, committed=inventory.chunks.get(source, ()))
+        return chunk._replace(chunks=0, committed=committed)
     return chunk
+
+
+def _is_retried(media: MediaFile, config: PlanConfig) -> bool:
+    """Whether chunks that the model failed on are tried again; a media that left the input cannot be decoded."""
+    return config.retry_failed and not media.kept
 
 
 def planned(chunk: MediaChunk, layers: Layers) -> PlannedMedia:
