@@ -23,7 +23,7 @@ from beam_pipeline.alive import alive
 from beam_pipeline.errors import RunFailedError
 from beam_pipeline.estimate import Extent, describe
 from beam_pipeline.failures import retry_command
-from beam_pipeline.job import Job
+from beam_pipeline.job import Job, at_commit
 from beam_pipeline.last_run import LastRun
 from beam_pipeline.progress import Progress
 from beam_pipeline.submit import RunnerError, Target, check_scratch, find_target, submit, wait
@@ -76,7 +76,7 @@ def launch(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: li
     """
     target = find_target(flags, beam_flags, job.layers.run)
     check(job, target)
-    return run(job, flags, target, words)
+    return run(at_commit(job, flags), flags, target, words)
 
 
 def check(job: Job, target: Target) -> None:

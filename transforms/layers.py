@@ -447,4 +447,3 @@ def _digest(*parts: str) -> str:
 def _source(transcript: Transcript) -> str:
     """A hash of the texts that a translation is of."""
     return fingerprint({"texts": [segment.text for segment in transcript.segments]})
-

@@ -125,7 +125,9 @@ def save(told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earl
         if not known:
             layers.commit_dead(told)
         _remove(told.media, told.media.name, layers, earlier)  # of another version, or made with other options
-        return MediaOutcome(told.media, failed=True, fresh=not known and told.code != LOST)  # what is lost was not tried
+        return MediaOutcome(
+            told.media, failed=True, fresh=not known and told.code != LOST
+        )  # what is lost was not tried
     try:
         with kept_audio(told.media, config.audio_of) as audio:
             _write(told, {**dict(render(told, config.formats)), **audio}, layers, earlier)
