@@ -301,7 +301,7 @@ def _versions() -> dict[str, str]:
 
 
 def _finite(value: Any) -> Any:
-    return None if value == math.inf else value  # JSON knows no infinity
+    return None if isinstance(value, float) and not math.isfinite(value) else value  # JSON knows no infinity
 
 
 def _stop_on_signals() -> None:

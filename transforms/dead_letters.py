@@ -62,7 +62,7 @@ class FailureLimit:
     most: float = math.inf
 
     def __post_init__(self) -> None:
-        if self.most < 0 or (self.most > 1 and self.most % 1 and math.isfinite(self.most)):
+        if not self.most >= 0 or (self.most > 1 and self.most % 1 and math.isfinite(self.most)):
             raise ValueError(f"max_failures is {self.most:g}: give a number such as 100, or a share such as 0.05")
 
     def check(self, failed: int, tried: int, at_end: bool = False) -> None:
