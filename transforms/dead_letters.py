@@ -42,8 +42,8 @@ CODES = {
 }
 PROBLEMS = {  # of a media that still has a transcript
     "truncated": "The file is cut short or damaged; `coverage` says how much of it could be transcribed.",
-    "engine_failed": "The model failed on this window; others are there. `--retry_failed` tries a chunk that has none.",
-    "not_a_number": "The model's figures for this window are no numbers: its text may be wrong. Try `--dtype float32`.",
+    "engine_failed": "The model failed on this window. `--retry_failed` tries chunks again of which none worked.",
+    "not_a_number": "The model gave no numbers for this window; its text may be wrong: try `--dtype float32`.",
     "token_limit": "The text of this window ran into the model's token limit, so its end is missing.",
     "translation_failed": "The translator gave no usable answer for this cue. The next run asks for it again.",
 }

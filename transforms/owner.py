@@ -43,8 +43,8 @@ class Claim(NamedTuple):
     beat: int
     ended: bool
     seen: float
-    job: dict[str, str] = {}
-    counts: dict[str, float] = {}
+    job: dict[str, str] | None = None
+    counts: dict[str, float] | None = None
     left: bool = False
 
 

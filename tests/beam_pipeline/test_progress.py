@@ -9,12 +9,28 @@ from beam_pipeline.progress import Progress
 from tests.servers import free_port
 from transforms.metrics import PLAN, SAVE, TRANSCRIBE, Datagrams, StepMetrics, Watch
 
-
 HARMLESS = [
-    b"\xff\x00", b"", b"5", b"null", b"[1]", b'"save.media"', b"NaN", b"{", b"[" * 60_000, b"[" * 900 + b"]" * 900,
-    b'{"save.media": "1"}', b'{"save.media": null}', b'{"save.media": 1.5}', b'{"save.media": NaN}', b'{"save.media": true}',
-    b'{"save.media": -1}', b'{"save.media": 1' + b"0" * 400 + b"}", b'{"save.media": [1]}', b'{"unknown": 1}', b'{"save.": 1}',
-]  # fmt: skip
+    b"\xff\x00",
+    b"",
+    b"5",
+    b"null",
+    b"[1]",
+    b'"save.media"',
+    b"NaN",
+    b"{",
+    b"[" * 60_000,
+    b"[" * 900 + b"]" * 900,
+    b'{"save.media": "1"}',
+    b'{"save.media": null}',
+    b'{"save.media": 1.5}',
+    b'{"save.media": NaN}',
+    b'{"save.media": true}',
+    b'{"save.media": -1}',
+    b'{"save.media": 1' + b"0" * 400 + b"}",
+    b'{"save.media": [1]}',
+    b'{"unknown": 1}',
+    b'{"save.": 1}',
+]
 
 
 def counted(progress, name, value):

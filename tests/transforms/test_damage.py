@@ -1,4 +1,4 @@
-"""Litter among the layers' objects is passed over, and what is damaged counts as missing, whatever is wrong with it."""
+"""Litter among the layers' objects is passed over, and what is damaged counts as missing, whatever is wrong."""
 
 from __future__ import annotations
 
@@ -61,11 +61,33 @@ DAMAGE = {
     "a key too many": lambda data: b'{"surplus": 1, ' + data.lstrip()[1:],
 }
 LITTER = [
-    ".DS_Store", "._0-of-1.json", "desktop.ini", "Thumbs.db", "0-of-1 (conflicted copy).json", "0-of-1 (1).json",
-    "0-of-1.sync-conflict-20240101-120000-ABCDEFG.json", "0-of-1.json.tmp", ".~lock.0-of-1.json#", "0-of-1", "٣-of-٤.json",
-    "²-of-³.json", "0-of-0.json", "5-of-3.json", "-1-of-1.json", "00-of-01.json", "0-of-1.JSON", "0-of-99999999999999.json",
-    "1.json (conflicted copy)", "²", "7", "٧.json", "folder/0-of-1.json", "folder/.DS_Store", "unfinished", "x",
-]  # fmt: skip
+    ".DS_Store",
+    "._0-of-1.json",
+    "desktop.ini",
+    "Thumbs.db",
+    "0-of-1 (conflicted copy).json",
+    "0-of-1 (1).json",
+    "0-of-1.sync-conflict-20240101-120000-ABCDEFG.json",
+    "0-of-1.json.tmp",
+    ".~lock.0-of-1.json#",
+    "0-of-1",
+    "٣-of-٤.json",
+    "²-of-³.json",
+    "0-of-0.json",
+    "5-of-3.json",
+    "-1-of-1.json",
+    "00-of-01.json",
+    "0-of-1.JSON",
+    "0-of-99999999999999.json",
+    "1.json (conflicted copy)",
+    "²",
+    "7",
+    "٧.json",
+    "folder/0-of-1.json",
+    "folder/.DS_Store",
+    "unfinished",
+    "x",
+]
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def _measured(heard: Heard) -> Heard:
     times = (time for found in heard.texts.values() for segment in found for time in (segment.start, segment.end))
     if not all(map(math.isfinite, times)):
         raise RuntimeError("the model gave a time that is no number")
-    nothing = {"avg_logprob": None, "no_speech_prob": None, "language_probability": 0.0}
+    nothing: dict[str, Any] = {"avg_logprob": None, "no_speech_prob": None, "language_probability": 0.0}
     figures = {name: getattr(heard, name) for name in nothing}
     lost = [name for name, value in figures.items() if value is not None and not math.isfinite(value)]
     return heard._replace(unmeasured=True, **{name: nothing[name] for name in lost}) if lost else heard
