@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     terminal.prepare()
     log_at("INFO")  # before Beam is imported, which warns of what it does without
     from beam_pipeline import launch, options
-    from beam_pipeline.job import make_job
+    from beam_pipeline.job import at_commit, make_job
 
     words = sys.argv[1:] if argv is None else list(argv)
     register_in(words)
@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         job = make_job(flags)
         if flags.dry_run:
-            return launch.dry_run(job.in_generation(anew=flags.overwrite), flags, beam_flags)
+            job = at_commit(job, flags).in_generation(anew=flags.overwrite)
+            return launch.dry_run(job, flags, beam_flags)
         return launch.launch(job, flags, beam_flags, words).code
     except ValueError as error:
         terminal.complain(f"error: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from beam_pipeline.errors import NoRunError
 from transforms.storage import Entry, Store, join
 
 BATCH_ROWS = 500
+SHARD = re.compile(r"[0-9]{5}-of-[0-9]{5}\.parquet")
 
 
 def rows(store: Store, output: str, table: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -21,7 +23,8 @@ def rows(store: Store, output: str, table: str, columns: Sequence[str]) -> Itera
         NoRunError: there is no such table.
         OSError: it cannot be read, or a run replaces it meanwhile.
     """
-    shards = [entry for entry in store.list(join(output, table)) if entry.uri.endswith(".parquet")]
+    root = store.canonical(join(output, table)) + "/"
+    shards = [entry for entry in store.list(root) if SHARD.fullmatch(entry.uri.removeprefix(root))]
     if not shards:
         raise NoRunError(f"there is no dataset in {output}: no run on it has come to its end")
     for entry in shards:

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import logging
 import os
+import pathlib
 import re
 import time
 import uuid
@@ -21,7 +22,7 @@ from transforms.layers import Layers, fingerprint
 from transforms.media.windows import WindowConfig
 from transforms.metrics import UNWATCHED, Watch
 from transforms.models import openai_translator
-from transforms.models.catalog import DEMO_NOTICE, ModelFacts, describe, known_languages
+from transforms.models.catalog import DEMO_NOTICE, ModelFacts, commit_of, describe, known_languages
 from transforms.models.handler import SpeechHandler
 from transforms.models.languages import known_code, target_code
 from transforms.models.openai_translator import OpenAIConfig
@@ -65,8 +66,23 @@ class Job:
         return dataclasses.replace(self, layers=layers, inputs=dataclasses.replace(self.inputs, layers=layers))
 
 
-def make_job(flags: argparse.Namespace) -> Job:
-    """The job that the flags describe.
+def at_commit(job: Job, flags: argparse.Namespace) -> Job:
+    """The job with its model at the commit that the revision is now: no worker loads another, and nothing that other
+    weights heard counts. Asks the hub, so not while the graph is built.
+    """
+    if job.model.is_demo or pathlib.Path(job.model.path).is_dir():
+        return job
+    commit = commit_of(job.model.path, flags.model_revision or "main")
+    if not commit:
+        log.warning("which commit of %s the workers load is not known here: the hub was not reached", job.model.name)
+        return job
+    again = make_job(flags, commit)
+    layers = dataclasses.replace(again.layers, run=job.layers.run)
+    return dataclasses.replace(again, layers=layers, dataset=job.dataset)
+
+
+def make_job(flags: argparse.Namespace, commit: str = "") -> Job:
+    """The job that the flags describe; `commit` is that of its model, where it is known.
 
     Raises:
         ValueError: they contradict each other, or name something that is not there; the message says what to do.
@@ -76,7 +92,8 @@ def make_job(flags: argparse.Namespace) -> Job:
     changed = _changed(flags)
     stores = Stores(read_profiles(flags.stores))
     output = _check_places(flags, stores)
-    model = describe(flags.model, flags.model_revision)
+    revision = commit or flags.model_revision
+    model = describe(flags.model, revision)
     languages = known_languages(model)
     _settle_languages(flags, languages)
     _check_translation(flags)
@@ -87,7 +104,7 @@ def make_job(flags: argparse.Namespace) -> Job:
         FailureLimit(flags.max_failures),
         decode.chunks if flags.keep_audio else None,
     )
-    handler = _handler(flags, model)
+    handler = _handler(flags, model, revision)
     translate = TranslateConfig(_openai(flags), flags.translate_concurrency)
     layers = _layers(flags, output, model, decode, save, translate)
     return Job(
@@ -196,11 +213,11 @@ def _decode(flags: argparse.Namespace, model: ModelFacts, tasks: tuple[str, ...]
     )
 
 
-def _handler(flags: argparse.Namespace, model: ModelFacts) -> SpeechHandler:
+def _handler(flags: argparse.Namespace, model: ModelFacts, revision: str) -> SpeechHandler:
     return WhisperHandler(
         WhisperConfig(
             model=model,
-            revision=flags.model_revision,
+            revision=revision,
             language=flags.language,
             languages=tuple(flags.languages),
             device=flags.device,

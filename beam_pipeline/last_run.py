@@ -4,23 +4,47 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
 import functools
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from beam_pipeline.errors import NoRunError
 from beam_pipeline.options import Parser, read_config
 from beam_pipeline.terminal import complain, prepare
 from runners.remote import still_runs
 from transforms.ahead import ahead
-from transforms.layers import RECORD, Inventory, Layers, incomplete
+from transforms.layers import RECORD, Inventory, Layers, from_json, incomplete
 from transforms.owner import LEASE_S, is_gone, latest
-from transforms.records import DeadLetter, PlannedMedia
+from transforms.records import DeadLetter, Name, PlannedMedia, from_plain
 from transforms.storage import Stores, join
 from transforms.storage.profiles import read_profiles
 from transforms.write_dataset import DONE, WITH_DEAD_LETTERS
+
+
+class Fingerprints(NamedTuple):
+    """Which layers a run worked on."""
+
+    asr: str
+    saved: str
+    translation: str = ""
+    translation_language: str = ""
+    generation: int = 0
+
+
+class Begun(NamedTuple):
+    """What of run.json the commands count on."""
+
+    run: str
+    command: tuple[Name, ...]
+    options: dict[str, Any]
+    layers: Fingerprints
+    model: dict[str, Any]
+    versions: dict[str, Any]
+    host: str
+    started: str
+    ended: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +81,17 @@ class LastRun:
         yield from sorted(found, key=lambda letter: (letter.media.id, letter.media.media_id))
 
     def summary(self) -> dict[str, Any] | None:
-        """What summary.json says, where this run came to its end; before that it may speak of an earlier one."""
+        """What summary.json says, where this run came to its end; before that it may speak of an earlier one.
+
+        None also where it cannot be read.
+        """
         if self.record.get("exit_code") not in (DONE, WITH_DEAD_LETTERS):
             return None
-        return json.loads(self.layers.store.read(join(self.layers.output, "summary.json")))
+        try:
+            found = from_json(self.layers.store.read(join(self.layers.output, "summary.json")))
+        except (FileNotFoundError, ValueError):
+            return None  # gone or damaged since
+        return found if isinstance(found, dict) else None
 
     def state(self) -> str:
         """ "running", "finished", or "stopped" where it was killed."""
@@ -85,7 +116,7 @@ def read(place: str, stores: Stores) -> LastRun:
     """The last run on a place.
 
     Raises:
-        NoRunError: there was none, or the place is empty.
+        NoRunError: there was none, its run.json is damaged, or the place is empty.
         OSError: the place cannot be read.
     """
     if not place.removeprefix("file://").strip():
@@ -93,10 +124,15 @@ def read(place: str, stores: Stores) -> LastRun:
     store = stores.serving(place)
     output = store.canonical(place)
     try:
-        record = json.loads(store.read(join(output, RECORD)))
+        record = from_json(store.read(join(output, RECORD)))
+        begun = from_plain(Begun, {name: record[name] for name in Begun._fields if name in record})
+        for moment in filter(None, (begun.started, begun.ended)):
+            datetime.datetime.fromisoformat(moment)
     except FileNotFoundError as error:
         raise NoRunError(f"no run has written to {output}: there is no run.json") from error
-    return LastRun(record, Layers(output, stores=stores, run=record["run"], **record["layers"]))
+    except (ValueError, TypeError) as error:
+        raise NoRunError(f"{output}/run.json is damaged, and the next run writes it anew: {error}") from error
+    return LastRun(record, Layers(output, stores=stores, run=begun.run, **begun.layers._asdict()))
 
 
 def show(

@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import signal
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from beam_pipeline.errors import RunFailedError
 from beam_pipeline.estimate import Extent, describe
 from beam_pipeline.failures import retry_command
 from beam_pipeline.found import find, kinds
-from beam_pipeline.job import Job
+from beam_pipeline.job import Job, at_commit
 from beam_pipeline.last_run import LastRun
 from beam_pipeline.progress import Progress
 from beam_pipeline.submit import RunnerError, Target, check_scratch, find_target, submit, wait
@@ -34,7 +35,7 @@ from runners.remote import still_runs
 from runners.versions import installed
 from transforms.collect_media import list_inputs, named
 from transforms.inputs.folders import Skipped, Tally, skipped_in_words
-from transforms.layers import RECORD, json_bytes
+from transforms.layers import LOST, RECORD, forget_inventory, json_bytes
 from transforms.media import ffmpeg
 from transforms.metrics import STEPS, Watch
 from transforms.models.catalog import DEMO_NOTICE, ModelError
@@ -81,7 +82,7 @@ def launch(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: li
     """
     target = find_target(flags, beam_flags, job.layers.run)
     check(job, target)
-    return run(job, flags, target, words)
+    return run(at_commit(job, flags), flags, target, words)
 
 
 def check(job: Job, target: Target) -> None:
@@ -169,7 +170,7 @@ def _run_owned(
     found: Found,
 ) -> Ended:
     """Run the job on an output that is ours, and leave behind how it ended."""
-    record, result = None, None
+    record, results = None, list[Any]()
     try:
         job, record = begin(job, owner, flags, target, words, found)
         if job.model.is_demo:
@@ -180,21 +181,41 @@ def _run_owned(
             owner.beat(job=target.remote.record)
         display = progress.address if target.is_here else ""
         watch = Watch(display, flags.metrics_port if target.remote else 0)  # its workers may outlive this process
-        result = submit(target, dataclasses.replace(job, watch=watch))
-        if not wait(target, result, flags.no_wait) and _leave(owner, target, job):
+        job = dataclasses.replace(job, watch=watch)
+        results.append(submit(target, job))
+        if not wait(target, results[-1], flags.no_wait) and _leave(owner, target, job):
             return Ended(DONE, job.layers.run, job.output, {})
-        summary = json.loads(job.layers.store.read(join(job.output, "summary.json")))
+        summary = _summary(job)
+        if LOST in summary["failures"] and target.remote is None:
+            progress.counts.clear()
+            results.append(_once_more(job, target, summary))
+            summary = _summary(job)
         code = _finish(job, summary)
         job.layers.commit_generation(finished=True)
-        _end_record(job, record, code, result)
+        _end_record(job, record, code, results)
     except Exception as error:
         log.debug("the run failed", exc_info=error)
         with contextlib.suppress(OSError, OccupiedError):
             check_owner(job.layers)
             if record is not None:
-                _end_record(job, record, FAILED, result)
+                _end_record(job, record, FAILED, results)
         raise RunFailedError(redacted(cause(error), LOGGED)) from error
     return Ended(code, job.layers.run, job.output, summary)
+
+
+def _once_more(job: Job, target: Target, summary: dict[str, Any]) -> Any:
+    """Do what was found damaged when the dataset was written, and write it again; gives Beam's result.
+
+    To read every object before the work begins would cost each run what only few need. A job in a cluster ends with
+    its dataset: there the next run does it.
+    """
+    log.warning("what was committed of %d media cannot be read: they are done again", summary["failures"][LOST])
+    forget_inventory()
+    counted = ("media", "audio_sec", "dead_letters")
+    before = tuple((name, summary["this_run"][name]) for name in counted if name in summary["this_run"])
+    result = submit(target, dataclasses.replace(job, dataset=dataclasses.replace(job.dataset, before=before)))
+    wait(target, result, detach=False)
+    return result
 
 
 def begin(
@@ -301,10 +322,16 @@ def _start_record(job: Job, flags: argparse.Namespace, target: Target, words: li
     return record
 
 
-def _end_record(job: Job, record: dict[str, Any], code: int, result: Any) -> None:
-    counters = result.metrics().query()["counters"] if result else []
-    names = {(each.key.metric.namespace, each.key.metric.name): each.result for each in counters}
-    figures = {f"{space}.{name}": value for (space, name), value in sorted(names.items()) if space in STEPS}
+def _summary(job: Job) -> dict[str, Any]:
+    return json.loads(job.layers.store.read(join(job.output, "summary.json")))
+
+
+def _end_record(job: Job, record: dict[str, Any], code: int, results: list[Any]) -> None:
+    figures: Counter[str] = Counter()
+    for result in results:
+        counters = result.metrics().query()["counters"]
+        names = {(each.key.metric.namespace, each.key.metric.name): each.result for each in counters}
+        figures.update({f"{space}.{name}": value for (space, name), value in names.items() if space in STEPS})
     ended = {**record, "ended": now(), "exit_code": code, "counters": figures}
     job.layers.store.put(join(job.output, RECORD), json_bytes(ended, indent=1))
 
@@ -314,7 +341,7 @@ def _versions() -> dict[str, str]:
 
 
 def _finite(value: Any) -> Any:
-    return None if value == math.inf else value  # JSON knows no infinity
+    return None if isinstance(value, float) and not math.isfinite(value) else value  # JSON knows no infinity
 
 
 def _stop_on_signals() -> None:

@@ -5,7 +5,6 @@ The steps send counts as datagrams, which works from threads and from other proc
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 import threading
@@ -19,6 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from beam_pipeline.terminal import on_terminal
 from transforms import exposition
+from transforms.metrics import counted
 
 LOG_EVERY_S = 30.0
 REFRESH_S = 0.5
@@ -107,11 +107,9 @@ class Progress:
         until = time.monotonic() + REFRESH_S
         while time.monotonic() < until:
             try:
-                self.counts.update(json.loads(self._socket.recv(65_535)))
+                self.counts.update(counted(self._socket.recv(65_535)))
             except TimeoutError:
                 return
-            except ValueError:
-                continue  # another program's datagram
 
     def _bar(self) -> tqdm | None:
         if not (self._shown and on_terminal()):

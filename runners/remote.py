@@ -57,11 +57,13 @@ class Remote(Protocol):
 
 
 def still_runs(record: dict[str, str]) -> bool:
-    """Whether a job that an owner's record tells how to find has not ended."""
-    if "dataflow" in record:
+    """Whether a job that an owner's record tells how to find has not ended; a damaged record tells of none."""
+    if {"dataflow", "project", "name"} <= set(record):
         from runners.dataflow import service
 
         return service.still_runs(record)
-    from runners.flink import rest
+    if {"flink", "name"} <= set(record):
+        from runners.flink import rest
 
-    return rest.still_runs(record)
+        return rest.still_runs(record)
+    return False

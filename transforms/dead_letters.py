@@ -43,13 +43,14 @@ CODES = {
     "cannot_save": "Its files cannot have its name. Give it another `id` in a manifest, and add `--retry_failed`.",
     "not_ours": "A file that no run wrote lies where its own would, see `detail`. Move it; add `--retry_failed`.",
     "incomplete": "Not every window came back from the model. Add `--retry_failed`; report it if it stays.",
-    "layer_lost": "What was committed of this media cannot be read any more. Add `--retry_failed`: it is done again.",
+    "layer_lost": "What was committed of this media cannot be read any more. The next run does it again.",
     "unexpected": "An error that this software did not foresee. `detail` holds it: please report it.",
 }
 PROBLEMS = {  # of a media that still has a transcript
     "truncated": "The file is cut short or damaged; `coverage` says how much of it could be transcribed.",
     "damaged": "The file is damaged at this place. The other parts are there, each at its time.",
-    "engine_failed": "The model failed on this window alone. The other windows are there.",
+    "engine_failed": "The model failed on this window. `--retry_failed` tries chunks again of which none worked.",
+    "not_a_number": "The model gave no numbers for this window; its text may be wrong: try `--dtype float32`.",
     "token_limit": "The text of this window ran into the model's token limit, so its end is missing.",
     "translation_failed": "The translator gave no usable answer for this cue. The next run asks for it again.",
 }
@@ -76,7 +77,7 @@ class FailureLimit:
     most: float = math.inf
 
     def __post_init__(self) -> None:
-        if self.most < 0 or (self.most > 1 and self.most % 1 and math.isfinite(self.most)):
+        if not self.most >= 0 or (self.most > 1 and self.most % 1 and math.isfinite(self.most)):
             raise ValueError(f"max_failures is {self.most:g}: give a number such as 100, or a share such as 0.05")
 
     def check(self, failed: int, tried: int, at_end: bool = False) -> None:

@@ -1,10 +1,12 @@
 """The durable layers under the output: what was committed, found again by any later run.
 
-    _work/asr/<fingerprint>/<source>/<chunk>-of-<chunks>.json   what inference produced
+    _work/asr/<fingerprint>/<source>/<chunk>-of-<chunks>.json   what inference produced; -failed.json if on no window
     _work/translation/<language>/<fingerprint>/<source>.json    what an LLM translator produced
-    _work/dead/<fingerprint>/<source>.json                      why a media could not be done
+    _work/dead/<fingerprint>/<source>.json                      why a media could not be done; -again.json if any
+                                                                later run is to try it unasked
     _work/saved/<hash of the name>/<state>.json                 which files lie under a name, and whose they are
     _work/runs/<run>/<hash>.json                                what the last run was to do
+    _work/runs/<run>/failed/<source>.json                       that a media failed in it, where they are counted
     _work/gaps/<run>.json                                       which files of people's it did not find
     _work/generation.json                                       how often everything was started anew
     _work/skipped.json                                          what the last run passed over in its input
@@ -13,6 +15,9 @@ A fingerprint covers the options that are meant to change the layer and nothing 
 times that everything was started anew; a source is a media in one version. So the name alone of an object says what
 it holds, and a listing is enough to plan. Files that people use have one place whatever the options; what is noted of
 them is kept by their name, and the state covers all that they were made from.
+
+Objects whose names have another shape are somebody else's: they are neither read nor removed. An object that cannot
+be read as what it should be counts as missing.
 """
 
 from __future__ import annotations
@@ -21,12 +26,13 @@ import dataclasses
 import errno
 import functools
 import hashlib
-import itertools
 import json
+import logging
 import platform
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from transforms.ahead import ahead
 from transforms.inputs.names import FOLDER, is_below, octets
@@ -36,16 +42,18 @@ from transforms.records import (
     DeadLetter,
     MediaChunk,
     MediaFile,
+    Name,
     PlannedMedia,
-    Problem,
-    Segment,
     Transcript,
     WindowRecord,
+    from_plain,
     to_plain,
 )
 from transforms.secrets import struck
-from transforms.storage import StorageError, Store, Stores, join
+from transforms.storage import Entry, StorageError, Store, Stores, join
 from transforms.texts import clean
+
+T = TypeVar("T")
 
 FORMAT = 2  # of the objects below: a new one makes every earlier object count as missing
 UNFINISHED = "unfinished"  # the state of files that are being written
@@ -53,6 +61,61 @@ LEFT = "left"  # the state of a media that left the input: its files are gone
 GENERATION = "_work/generation.json"
 SKIPPED = "_work/skipped.json"
 RECORD = "run.json"  # what a run was started with, and how it ended
+LOST = "layer_lost"  # the code of a media of which an object cannot be read: any later run does it again
+
+# What is ours in each layer, by its name below the layer.
+SOURCE = r"[^/]+-[0-9a-f]{8}"
+NUMBER = r"(?:0|[1-9][0-9]{0,5})"
+CHUNK = re.compile(rf"{SOURCE}/(?P<chunk>{NUMBER})-of-(?P<chunks>{NUMBER})(?:-failed)?\.json")
+DEAD = re.compile(rf"{SOURCE}(?:-again)?\.json")
+SAVED = re.compile(rf"[0-9a-f]{{32}}/(?:[0-9a-f]{{16}}(?:-again)?|{UNFINISHED}|{LEFT})\.json")
+PLAN = re.compile(r"[0-9a-z]+/[0-9a-f]{12}\.json")
+GAPS = re.compile(r"[0-9a-z]+\.json")
+FAILURE = re.compile(rf"[0-9a-z]+/failed/{SOURCE}\.json")
+
+log = logging.getLogger(__name__)
+
+
+class ChunkObject(NamedTuple):
+    """An object of the asr layer."""
+
+    media: MediaFile
+    audio: AudioFacts
+    windows: tuple[WindowRecord, ...]
+
+
+class TranslationObject(NamedTuple):
+    """An object of the translation layer."""
+
+    media: MediaFile
+    of: str  # a hash of the texts
+    texts: tuple[str | None, ...]  # None where it failed
+    error: str
+
+
+class SavedNote(NamedTuple):
+    """What is noted of the files under one name: an object of the saved layer."""
+
+    media: MediaFile
+    files: tuple[Name, ...]  # below the output, that are the media's
+    digests: dict[
+        str, str
+    ] = {}  # of what was put, or is about to be: a file of those alone is ours if it has the digest
+
+
+class SkippedObject(NamedTuple):
+    """What a run passed over in its input, by reason and by suffix."""
+
+    run: str
+    skipped: dict[str, int]
+    skipped_suffixes: dict[str, int]
+
+
+class Generation(NamedTuple):
+    """How often everything was started anew, and whether a run has come to its end since."""
+
+    number: int
+    finished: bool
 
 
 def fingerprint(settings: dict[str, Any]) -> str:
@@ -62,11 +125,27 @@ def fingerprint(settings: dict[str, Any]) -> str:
 
 
 def json_bytes(content: Any, indent: int | None = None) -> bytes:
-    """UTF-8 JSON with sorted keys and without secrets: the same content gives the same bytes."""
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True, indent=indent)
+    """UTF-8 JSON with sorted keys, without secrets and NaN: the same content gives the same bytes."""
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True, indent=indent, allow_nan=False)
     if struck(text) != text:  # in values alone, so that a secret that is a common word breaks no object
-        text = json.dumps(struck(content), ensure_ascii=False, sort_keys=True, indent=indent)
+        text = json.dumps(struck(content), ensure_ascii=False, sort_keys=True, indent=indent, allow_nan=False)
     return (text + "\n").encode("utf-8", "backslashreplace")  # a name that is no UTF-8 must not stop the run
+
+
+def from_json(data: bytes) -> Any:
+    """What JSON holds.
+
+    Raises:
+        ValueError: it is none, or has numbers that JSON knows not, or is nested too deeply.
+    """
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def source_id(media: MediaFile) -> str:
@@ -78,22 +157,15 @@ def source_id(media: MediaFile) -> str:
 class Inventory:
     """What the layers held when they were listed."""
 
-    chunks: dict[str, tuple[str, ...]]  # source → "<chunk>-of-<chunks>" of each that is committed
+    chunks: dict[str, tuple[str, ...]]  # source → "<chunk>-of-<chunks>" or "…-failed" of each that is committed
     dead: frozenset[str]  # "<source>"
     saved: dict[str, tuple[str, ...]]  # hash of the name → its states
     gaps: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # → what is there, where some is not
+    again: frozenset[str] = frozenset()  # those of the dead that any later run is to try
 
     def complete(self, source: str) -> int:
         """The number of chunks of a media that is committed whole, else 0."""
         return complete(self.chunks.get(source, ()))
-
-
-class SavedNote(NamedTuple):
-    """What is noted of the files under one name."""
-
-    media: MediaFile
-    files: tuple[str, ...]  # below the output, that are the media's
-    digests: dict[str, str]  # of what was put, or is about to be: a file of those alone is ours if it has the digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,55 +195,67 @@ class Layers:
 
     def list_now(self) -> Inventory:
         """What is committed at this moment."""
+        dead = set(self._names(f"_work/dead/{self._now(self.asr)}", DEAD))
+        again = {name.removesuffix("-again") for name in dead if name.endswith("-again")}
         return Inventory(
-            chunks=_in_folders(self._names(self._transcribed())),
-            dead=frozenset(self._names(f"_work/dead/{self._now(self.asr)}")),
+            chunks=_in_folders(self._names(self._transcribed(), CHUNK)),
+            dead=frozenset(name.removesuffix("-again") for name in dead),
             saved=self.list_saved(),
-            gaps={key: tuple(kinds) for key, kinds in (self._get(self._gaps()) or {}).items()},
+            gaps=self._get(self._gaps(), dict[str, tuple[str, ...]]) or {},
+            again=frozenset(again),
         )
 
     def list_saved(self) -> dict[str, tuple[str, ...]]:
         """The states that are noted at this moment, by the hash of their name."""
-        return _in_folders(name for name in self._names("_work/saved") if "/" in name)
+        return _in_folders(self._names("_work/saved", SAVED))
 
     def committed(self, media: MediaFile) -> tuple[str, ...]:
         """The names of the media's chunks that are committed at this moment."""
-        return tuple(self._names(self._transcribed(media)))
+        source = source_id(media)
+        return _in_folders(self._names(self._transcribed(), CHUNK, source)).get(source, ())
 
     def in_generation(self, anew: bool) -> Layers:
         """These layers as the output has them; `anew` opens another generation, or goes on with one that is open."""
-        record = self._get(join(self.output, GENERATION)) or {"number": 0, "finished": True}
-        number = record["number"] + (anew and record["finished"])
-        return dataclasses.replace(self, generation=number)
+        found = self._get(join(self.output, GENERATION), Generation)
+        if found is None or found.number < 0:
+            found = Generation(self._last_generation(), finished=True)
+        return dataclasses.replace(self, generation=found.number + (anew and found.finished))
+
+    def _last_generation(self) -> int:
+        """The last generation of these options that has a chunk, where the object that says it cannot be read."""
+        if self.store.stat(join(self.output, GENERATION)) is None:
+            return 0  # nobody has started anew
+        own = re.compile(rf"{self.asr}-([1-9][0-9]{{0,5}})/{CHUNK.pattern}")
+        found = (own.fullmatch(name) for name, _ in self._below("_work/asr"))
+        return max((int(match[1]) for match in found if match), default=0)
 
     def commit_generation(self, finished: bool) -> None:
         """Note that this generation counts from now on, and whether a run has come to its end in it."""
         if self.generation:
-            self._put(join(self.output, GENERATION), {"number": self.generation, "finished": finished})
+            self._put(join(self.output, GENERATION), Generation(self.generation, finished))
 
-    def _names(self, layer: str) -> Iterator[str]:
-        """The names of a layer's objects, below it and without their suffix."""
-        folder = self.store.canonical(join(self.output, layer)) + "/"
-        for entry in self.store.list(folder):
-            if entry.size_bytes:  # a power cut may leave a name without its content
-                yield entry.uri.removeprefix(folder).removesuffix(".json")
+    def _names(self, layer: str, ours: re.Pattern[str], folder: str = "") -> Iterator[str]:
+        """The names of a layer's own objects, below it and without their suffix; of one folder in it, if given."""
+        for name, entry in self._below(layer, folder):
+            if entry.size_bytes and _is_ours(name, ours):  # a power cut may leave a name without its content
+                yield name.removesuffix(".json")
+
+    def _below(self, layer: str, folder: str = "") -> Iterator[tuple[str, Entry]]:
+        """(name below the layer, entry) of whatever lies in it."""
+        root = self.store.canonical(join(self.output, layer)) + "/"
+        for entry in self.store.list(root + folder):
+            yield entry.uri.removeprefix(root), entry
 
     def commit_chunk(self, transcript: ChunkTranscript) -> None:
-        chunk = transcript.chunk
-        content = {
-            "media": to_plain(chunk.media),
-            "audio": to_plain(transcript.audio),
-            "windows": to_plain(transcript.windows),
-        }
-        self._put(self._chunk(chunk), content)
+        content = ChunkObject(transcript.chunk.media, transcript.audio, transcript.windows)
+        self._put(self._chunk(transcript.chunk, transcript.failed and transcript.chunk.chunks > 1), content)
 
     def chunk(self, chunk: MediaChunk) -> ChunkTranscript | None:
         """What was committed for the chunk, or None."""
-        content = self._get(self._chunk(chunk))
-        if content is None:
-            return None
-        windows = tuple(_window(window) for window in content["windows"])
-        return ChunkTranscript(chunk, _audio(content["audio"]), windows)
+        found = self._get(self._chunk(chunk), ChunkObject)
+        if found is None and chunk.chunks > 1:
+            found = self._get(self._chunk(chunk, failed=True), ChunkObject)
+        return found and ChunkTranscript(chunk, found.audio, tuple(map(_cleaned, found.windows)))
 
     def has_chunk(self, chunk: MediaChunk) -> bool:
         """Whether the chunk is committed at this moment."""
@@ -188,17 +272,24 @@ class Layers:
 
     def forget_chunk(self, chunk: MediaChunk) -> None:
         self.store.delete(self._chunk(chunk))
+        if chunk.chunks > 1:
+            self.store.delete(self._chunk(chunk, failed=True))
+
+    def forget_failed(self, media: MediaFile, committed: Iterable[str]) -> None:
+        """Delete what is committed of chunks of which all windows failed, so that they are missing."""
+        for name in set(committed).difference(heard(committed)):
+            self.store.delete(join(self.output, self._transcribed(media), f"{name}.json"))
 
     def commit_translation(self, transcript: Transcript, texts: list[str | None], error: str) -> None:
-        content = {"media": to_plain(transcript.media), "of": _source(transcript), "texts": texts, "error": error}
+        content = TranslationObject(transcript.media, _source(transcript), tuple(texts), error)
         self._put(self._translation(transcript.media), content)
 
     def translated(self, transcript: Transcript) -> tuple[list[str | None], str] | None:
         """The translated text of each segment (None where it failed) and the last error; None for another text."""
-        content = self._get(self._translation(transcript.media)) if self.translation else None
-        if content is None or content["of"] != _source(transcript):
+        found = self._get(self._translation(transcript.media), TranslationObject) if self.translation else None
+        if found is None or found.of != _source(transcript) or len(found.texts) != len(transcript.segments):
             return None
-        return [text and clean(text) for text in content["texts"]], content["error"]
+        return [text and clean(text) for text in found.texts], found.error
 
     def commit_saved(
         self, media: MediaFile, files: Iterable[str], complete: bool, digests: dict[str, str] | None = None
@@ -211,10 +302,10 @@ class Layers:
 
         `anew` leaves a note that is there as it is, and then gives False.
         """
-        uri, content = self._saved(name_key(media.name), UNFINISHED), _saved_note(media, files, digests)
+        uri, note = self._saved(name_key(media.name), UNFINISHED), SavedNote(media, tuple(sorted(files)), digests)
         if anew:
-            return self.store.put_new(uri, json_bytes(content))
-        self._put(uri, content)
+            return self.store.put_new(uri, json_bytes(to_plain(note)))
+        self._put(uri, note)
         return True
 
     def note_left(self, media: MediaFile) -> None:
@@ -228,11 +319,10 @@ class Layers:
 
     def saved_note(self, key: str, state: str) -> SavedNote | None:
         """What is noted of one state of a name, by its hash; None where it is gone."""
-        content = self._get(self._saved(key, state))
-        if content is None:
+        found = self._get(self._saved(key, state), SavedNote)
+        if found is None:
             return None
-        files = tuple(filter(is_below, content["files"]))  # a damaged note removes nothing elsewhere
-        return SavedNote(MediaFile(**content["media"]), files, content.get("digests", {}))
+        return found._replace(files=tuple(filter(is_below, found.files)))  # a damaged note removes nothing elsewhere
 
     def saved_by(self, name: str) -> set[str]:
         """The media_ids of those whose files lay under the name before this run."""
@@ -248,59 +338,67 @@ class Layers:
 
     def states_now(self, key: str) -> tuple[str, ...]:
         """The states that are noted of a name at this moment, by its hash."""
-        return tuple(self._names(f"_work/saved/{key}"))
+        return _in_folders(self._names("_work/saved", SAVED, key)).get(key, ())
 
     def forget_saved(self, key: str, state: str) -> None:
         self.store.delete(self._saved(key, state))
 
     def saved_media(self) -> Iterator[MediaFile]:
         """Every media whose files are noted."""
-        folder = join(self.output, "_work/saved")
-        for content in ahead(lambda entry: self._get(entry.uri), self.store.list(folder)):
-            if content:
-                yield MediaFile(**content["media"])
+        noted = (entry.uri for name, entry in self._below("_work/saved") if _is_ours(name, SAVED))
+        for found in ahead(lambda uri: self._get(uri, SavedNote), noted):
+            if found:
+                yield found.media
 
     def commit_plan(self, planned: Sequence[PlannedMedia]) -> None:
         """Keep a part of the plan; the same part again, of a bundle that is retried, is the same object."""
         rows = sorted(planned)
-        name = fingerprint({"rows": rows})
-        self.store.put(join(self.output, "_work/runs", self.run, f"{name}.json"), json_bytes(rows))
+        self._put(join(self.output, "_work/runs", self.run, f"{fingerprint({'rows': rows})}.json"), rows)
 
     def plan(self) -> Iterator[PlannedMedia]:
         """Everything that this run is to do, each media once."""
         known: set[str] = set()
-        parts = self.store.list(join(self.output, "_work/runs", self.run))
-        for part in ahead(lambda entry: self._read(entry.uri), parts):
-            for row in itertools.starmap(PlannedMedia, part or []):
+        parts = (entry.uri for name, entry in self._below("_work/runs", self.run) if _is_ours(name, PLAN))
+        for part in ahead(lambda uri: self._get(uri, tuple[PlannedMedia, ...]), parts):
+            for row in part or ():
                 if row.source not in known:
                     known.add(row.source)
                     yield row
 
     def forget_plans(self) -> None:
         """Delete the plans and the gaps of other runs."""
-        for folder in ("_work/runs", "_work/gaps"):
-            own = self.store.canonical(join(self.output, folder, self.run))
-            for entry in self.store.list(join(self.output, folder)):
-                if not entry.uri.startswith((f"{own}/", f"{own}.")):
-                    self.store.delete(entry.uri)
+        for name, entry in self._below("_work/runs"):
+            if (_is_ours(name, PLAN) or _is_ours(name, FAILURE)) and not name.startswith(f"{self.run}/"):
+                self.store.delete(entry.uri)
+        for name, entry in self._below("_work/gaps"):
+            if _is_ours(name, GAPS) and name != f"{self.run}.json":
+                self.store.delete(entry.uri)
 
     def commit_gaps(self, gaps: dict[str, tuple[str, ...]]) -> None:
         """Keep for the workers of this run which names may lack files, by their hash, and what is there of them."""
         if gaps:
             self._put(self._gaps(), gaps)
 
-    def commit_skipped(self, figures: dict[str, Any]) -> None:
+    def commit_skipped(self, figures: dict[str, dict[str, int]]) -> None:
         """Keep the counts of what was passed over; of a bundle that is retried it is the same again."""
-        self._put(join(self.output, SKIPPED), {"run": self.run, **figures})
+        self._put(join(self.output, SKIPPED), SkippedObject(self.run, **figures))
 
     def skipped(self) -> dict[str, dict[str, int]]:
         """What this run passed over, by reason and by suffix, as summary.json has it."""
-        content = self._get(join(self.output, SKIPPED)) or {}
-        known = content if content.get("run") == self.run else {}
-        return {name: known.get(name, {}) for name in ("skipped", "skipped_suffixes")}
+        found = self._get(join(self.output, SKIPPED), SkippedObject)
+        known = found if found and found.run == self.run else SkippedObject("", {}, {})
+        return {"skipped": known.skipped, "skipped_suffixes": known.skipped_suffixes}
+
+    def note_failure(self, media: MediaFile) -> None:
+        """Note that the media failed in this run, for whoever counts."""
+        self.store.put(join(self.output, "_work/runs", self.run, "failed", f"{source_id(media)}.json"), b"{}\n")
+
+    def failures(self) -> int:
+        """How many media failed in this run, in whichever process."""
+        return sum(1 for _ in self._names("_work/runs", FAILURE, f"{self.run}/failed"))
 
     def commit_dead(self, letter: DeadLetter) -> None:
-        self._put(self._dead(source_id(letter.media)), to_plain(letter))
+        self._put(self._dead(source_id(letter.media), again=letter.code == LOST), letter)
 
     def dead(self, media: MediaFile) -> DeadLetter | None:
         letter = self.dead_of(source_id(media))
@@ -308,11 +406,11 @@ class Layers:
 
     def dead_of(self, source: str) -> DeadLetter | None:
         """Like `dead`, of a media as the layers name it."""
-        content = self._get(self._dead(source))
-        return None if content is None else DeadLetter(**{**content, "media": MediaFile(**content["media"])})
+        return self._get(self._dead(source), DeadLetter) or self._get(self._dead(source, again=True), DeadLetter)
 
     def forget_dead(self, media: MediaFile) -> None:
-        self.store.delete(self._dead(source_id(media)))
+        for again in (False, True):
+            self.store.delete(self._dead(source_id(media), again))
 
     def _now(self, fingerprint: str) -> str:
         """The fingerprint in this generation."""
@@ -328,8 +426,8 @@ class Layers:
         """The folder of the asr layer, or of one media in it."""
         return join("_work/asr", self._now(self.asr), *map(source_id, media))
 
-    def _chunk(self, chunk: MediaChunk) -> str:
-        return join(self.output, self._transcribed(chunk.media), f"{chunk_name(chunk)}.json")
+    def _chunk(self, chunk: MediaChunk, failed: bool = False) -> str:
+        return join(self.output, self._transcribed(chunk.media), f"{chunk_name(chunk)}{'-failed' * failed}.json")
 
     def _translation(self, media: MediaFile) -> str:
         folder = join(self.output, "_work/translation", self.translation_language)
@@ -339,26 +437,25 @@ class Layers:
         return join(self.output, "_work/saved", key, f"{state}.json")
 
     def _note(self, media: MediaFile, state: str, files: Iterable[str], digests: dict[str, str]) -> None:
-        self._put(self._saved(name_key(media.name), state), _saved_note(media, files, digests))
+        self._put(self._saved(name_key(media.name), state), SavedNote(media, tuple(sorted(files)), digests))
 
     def _gaps(self) -> str:
         return join(self.output, "_work/gaps", f"{self.run}.json")
 
-    def _dead(self, source: str) -> str:
-        return join(self.output, "_work/dead", self._now(self.asr), f"{source}.json")
+    def _dead(self, source: str, again: bool = False) -> str:
+        return join(self.output, "_work/dead", self._now(self.asr), f"{source}{'-again' * again}.json")
 
-    def _put(self, uri: str, content: dict[str, Any]) -> None:
-        self.store.put(uri, json_bytes(content))
+    def _put(self, uri: str, record: Any) -> None:
+        self.store.put(uri, json_bytes(to_plain(record)))
 
-    def _get(self, uri: str) -> dict[str, Any] | None:
-        content = self._read(uri)
-        return content if isinstance(content, dict) else None
-
-    def _read(self, uri: str) -> Any:
-        """The content of an object, or None where there is none."""
+    def _get(self, uri: str, kind: type[T]) -> T | None:
+        """The record that an object holds; None where there is none, or none of that kind."""
         try:
-            return json.loads(self.store.read(uri))
-        except (FileNotFoundError, ValueError):  # a power cut may leave a name without its content
+            return from_plain(kind, from_json(self.store.read(uri)))
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        except ValueError as error:  # a power cut, a sync program or a bad disk
+            log.warning("%s cannot be read and counts as missing: %s", uri, error)
             return None
 
 
@@ -369,6 +466,11 @@ _listing = threading.Lock()
 def _inventory(layers: Layers) -> Inventory:
     """One listing a run in each process: the steps that plan and save need the same."""
     return layers.list_now()
+
+
+def forget_inventory() -> None:
+    """List anew when an inventory is next asked for in this process: the same run goes over its work once more."""
+    _inventory.cache_clear()
 
 
 def _in_folders(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -386,11 +488,27 @@ def _only(name: str) -> tuple[str, ...]:
     return (name,)
 
 
+def _is_ours(name: str, ours: re.Pattern[str]) -> bool:
+    """Whether an object of this name below its layer is one of ours."""
+    match = ours.fullmatch(name)
+    return match is not None and (ours is not CHUNK or int(match["chunk"]) < int(match["chunks"]))
+
+
 def complete(committed: Iterable[str]) -> int:
     """The number of chunks of which each is committed, else 0."""
-    names = set(committed)
+    names = {name.removesuffix("-failed") for name in committed}
     counts = {int(name.rpartition("-")[2]) for name in names}
-    return next((n for n in sorted(counts) if names.issuperset(f"{chunk}-of-{n}" for chunk in range(n))), 0)
+    return next((n for n in sorted(counts) if n <= len(names) and _all_of(n) <= names), 0)
+
+
+@functools.lru_cache(maxsize=100)
+def _all_of(chunks: int) -> frozenset[str]:
+    return frozenset(f"{chunk}-of-{chunks}" for chunk in range(chunks))
+
+
+def heard(committed: Iterable[str]) -> tuple[str, ...]:
+    """The names of those chunks of which not all windows failed."""
+    return tuple(name for name in committed if not name.endswith("-failed"))
 
 
 def incomplete(state: str) -> str:
@@ -422,27 +540,16 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256(octets("\0".join(parts))).hexdigest()
 
 
-def _saved_note(media: MediaFile, files: Iterable[str], digests: dict[str, str]) -> dict[str, Any]:
-    return {"media": to_plain(media), "files": sorted(files), "digests": digests}
-
-
 def _source(transcript: Transcript) -> str:
     """A hash of the texts that a translation is of."""
     return fingerprint({"texts": [segment.text for segment in transcript.segments]})
 
 
-def _problem(plain: dict[str, Any]) -> Problem:
-    return Problem(**plain)
-
-
-def _audio(plain: dict[str, Any]) -> AudioFacts:
-    return AudioFacts(**{**plain, "problems": tuple(map(_problem, plain["problems"]))})
-
-
-def _window(plain: dict[str, Any]) -> WindowRecord:
-    texts = {
-        task: tuple(Segment(**{**each, "text": clean(each["text"])}) for each in segments)
-        for task, segments in plain["texts"].items()
-    }
-    problem = plain["problem"] and _problem(plain["problem"])
-    return WindowRecord(**{**plain, "texts": texts, "problem": problem})
+def _cleaned(window: WindowRecord) -> WindowRecord:
+    """The window without what earlier versions let into its texts."""
+    return window._replace(
+        texts={
+            task: tuple(each._replace(text=clean(each.text)) for each in segments)
+            for task, segments in window.texts.items()
+        }
+    )

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import Counter
 
+from transforms.layers import from_json
+from transforms.records import from_plain
 from transforms.secrets import guard_logs
 
 COLLECT, PLAN, DECODE, TRANSCRIBE, TRANSLATE, SAVE, DATASET = STEPS = (
@@ -110,3 +112,17 @@ class Datagrams:
     def send(self, added: Mapping[str, int]) -> None:
         with contextlib.suppress(OSError):
             self._socket.sendto(json.dumps(added).encode(), self._to)
+
+
+def counted(datagram: bytes) -> dict[str, int]:
+    """The figures that a datagram adds, nothing where it is none of ours: every program here can send one."""
+    try:
+        added = from_plain(dict[str, int], from_json(datagram))
+    except ValueError:
+        return {}
+    return {name: by for name, by in added.items() if _is_figure(name) and by > 0}
+
+
+def _is_figure(name: str) -> bool:
+    step, _, figure = name.partition(".")
+    return step in STEPS and figure in FIGURES

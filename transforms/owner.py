@@ -10,22 +10,42 @@ in the record says.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
-import json
 import os
 import pathlib
 import platform
+import re
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from transforms.layers import RECORD, Layers, json_bytes
+from transforms.layers import RECORD, Layers, from_json, json_bytes
+from transforms.records import from_plain
 from transforms.storage import join
 
 FOLDER = "_work/owner"
 BEAT_S = 5.0
+OWNER = re.compile(r"(0|[1-9][0-9]{0,17})\.json")
 LEASE_S = 30.0  # without a beat an owner is dead: a store that is away for less costs nobody the output
+
+
+class Claim(NamedTuple):
+    """What an owner's record holds, with the news for whoever looks."""
+
+    run: str
+    host: str
+    machine: str
+    pid: int
+    born: str | None
+    started: float
+    beat: int
+    ended: bool
+    seen: float
+    job: dict[str, str] | None = None
+    counts: dict[str, float] | None = None
+    left: bool = False
 
 
 class OccupiedError(Exception):
@@ -96,8 +116,9 @@ def end(layers: Layers, exit_code: int) -> None:
         return
     layers.commit_generation(finished=True)
     uri = join(layers.output, RECORD)
-    record = json.loads(layers.store.read(uri)) | {"ended": now(), "exit_code": exit_code}
-    layers.store.put(uri, json_bytes(record, indent=1))
+    with contextlib.suppress(ValueError, TypeError):  # damaged since: the dataset is there all the same
+        record = from_json(layers.store.read(uri)) | {"ended": now(), "exit_code": exit_code}
+        layers.store.put(uri, json_bytes(record, indent=1))
     layers.store.put(_uri(layers, found[0]), json_bytes({**found[1], "ended": True}))
 
 
@@ -109,7 +130,7 @@ def latest(layers: Layers) -> tuple[int, dict[str, Any]] | None:
     """The number and the record of the newest claim, or None where nobody ever claimed the output."""
     for number in sorted(_numbers(layers), reverse=True):
         try:
-            return number, json.loads(layers.store.read(_uri(layers, number)))
+            return number, _claim_in(layers.store.read(_uri(layers, number)))
         except FileNotFoundError:
             continue  # a newer owner tidied up in between
         except ValueError:
@@ -117,10 +138,21 @@ def latest(layers: Layers) -> tuple[int, dict[str, Any]] | None:
     return None
 
 
+def _claim_in(data: bytes) -> dict[str, Any]:
+    """An owner's record.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    record = from_json(data)
+    from_plain(Claim, record)
+    return record
+
+
 def check_owner(layers: Layers) -> None:
     """Raise OccupiedError where the output belongs to another run by now; a run without a name asks nobody."""
     found = latest(layers) if layers.run else None
-    if found and found[1].get("run") != layers.run:
+    if found and found[1].get("run", layers.run) != layers.run:
         raise OccupiedError(f"{_who(found[1])} took over {layers.output}; nothing of this run is lost")
 
 
@@ -181,8 +213,9 @@ def _born(pid: int) -> str | None:
 
 
 def _numbers(layers: Layers) -> list[int]:
-    names = [entry.uri.rsplit("/", 1)[-1] for entry in layers.store.list(join(layers.output, FOLDER))]
-    return [int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit()]
+    folder = layers.store.canonical(join(layers.output, FOLDER)) + "/"
+    names = (entry.uri.removeprefix(folder) for entry in layers.store.list(folder))
+    return [int(match[1]) for match in map(OWNER.fullmatch, names) if match]
 
 
 def _uri(layers: Layers, number: int) -> str:

@@ -15,7 +15,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from transforms.ahead import InFlight
 from transforms.chunks import ChunkConfig, chunks_of
-from transforms.layers import Inventory, Layers, file_of, name_key, source_id
+from transforms.layers import Inventory, Layers, complete, file_of, heard, name_key, source_id
 from transforms.metrics import PLAN, UNWATCHED, StepMetrics, Watch
 from transforms.records import DeadLetter, MediaChunk, MediaFile, PlannedMedia
 
@@ -27,7 +27,7 @@ PROBES = 8  # media looked into at once: most of it is waiting for a store
 class PlanConfig:
     """What of the earlier work counts."""
 
-    retry_failed: bool = False  # dead letters do not
+    retry_failed: bool = False  # dead letters do not, nor chunks that the model failed on
     chunks: ChunkConfig = dataclasses.field(default_factory=ChunkConfig)
 
 
@@ -75,6 +75,8 @@ class Plan(beam.DoFn):
         chunk = plan(found, self._layers, self._inventory, self._config)
         if not chunk.dead and chunk.failure is None and source_id(chunk.media) in self._inventory.dead:
             self._layers.forget_dead(chunk.media)  # until it is tried again it is neither done nor dead
+        if _is_retried(chunk.media, self._config) and not chunk.transcribed:
+            self._layers.forget_failed(chunk.media, self._inventory.chunks.get(source_id(chunk.media), ()))
         self._rows.append(planned(chunk, self._layers))
         if len(self._rows) >= PLAN_ROWS:
             self._keep()
@@ -132,23 +134,34 @@ def plan(found: MediaFile | DeadLetter, layers: Layers, inventory: Inventory, co
     if isinstance(found, DeadLetter):
         return MediaChunk(found.media, failure=found)
     chunk, source = MediaChunk(found), source_id(found)
-    if not config.retry_failed and source in inventory.dead:
+    if not config.retry_failed and source in inventory.dead and source not in inventory.again:
         return chunk._replace(dead=True)
-    if chunks := inventory.complete(source):
-        saved = inventory.saved.get(name_key(found.name)) == (layers.state(found),)
-        return chunk._replace(chunks=chunks, transcribed=True, saved=saved and _has_all(found, layers, inventory))
+    committed = inventory.chunks.get(source, ())
+    if _is_retried(found, config):
+        committed = heard(committed)
+    if chunks := complete(committed):
+        saved = source not in inventory.again and _is_saved(found, layers, inventory)
+        return chunk._replace(chunks=chunks, transcribed=True, saved=saved)
     if config.chunks.may_be_long(found):
-        return chunk._replace(chunks=0, committed=inventory.chunks.get(source, ()))
+        return chunk._replace(chunks=0, committed=committed)
     return chunk
 
 
-def _has_all(media: MediaFile, layers: Layers, inventory: Inventory) -> bool:
-    """Whether every file is there that is noted of a media whose files are done."""
-    there = inventory.gaps.get(name_key(media.name))
+def _is_saved(media: MediaFile, layers: Layers, inventory: Inventory) -> bool:
+    """Whether the media's files are noted as done, and every one of them is there."""
+    key, state = name_key(media.name), layers.state(media)
+    if inventory.saved.get(key) != (state,):
+        return False
+    there = inventory.gaps.get(key)
     if there is None:
         return True
-    note = layers.saved_note(name_key(media.name), layers.state(media))
+    note = layers.saved_note(key, state)
     return note is not None and set(note.files) <= {file_of(media, kind) for kind in there}
+
+
+def _is_retried(media: MediaFile, config: PlanConfig) -> bool:
+    """Whether chunks that the model failed on are tried again; a media that left the input cannot be decoded."""
+    return config.retry_failed and not media.kept
 
 
 def planned(chunk: MediaChunk, layers: Layers) -> PlannedMedia:

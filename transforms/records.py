@@ -12,22 +12,30 @@ little-endian PCM, mono, 16 000 Hz, and never crosses a shuffle.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import functools
+import math
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 SAMPLE_RATE_HZ = 16_000
 BYTES_PER_SAMPLE = 2
+LARGEST_INT = 2**53  # that every reader of JSON takes for what it is
+
+T = TypeVar("T")
+Name = Annotated[str, "may hold bytes that are no UTF-8, each as a lone surrogate"]
 
 
 class MediaFile(NamedTuple):
     """One input file, as listed."""
 
     media_id: str  # hash of the canonical URI
-    id: str  # path relative to the input it was found under, or the manifest's id
-    uri: str
+    id: Name  # path relative to the input it was found under, or the manifest's id
+    uri: Name
     version: str  # changes when the content does
     size_bytes: int = 0
     language: str = ""  # forced by a manifest; "" where it is to be found
-    name: str = ""  # what its files are called, unique in the run, with "/" between folders
+    name: Name = ""  # what its files are called, unique in the run, with "/" between folders
     kept: bool = False  # it left the input, and stays in the dataset because the user wants it
     start_s: float = 0.0  # where the media begins in its file: a manifest may name a part of one
     length_s: float = 0.0  # of that part; 0 goes on to the end of the file
@@ -40,7 +48,7 @@ class DeadLetter(NamedTuple):
     step: str
     code: str  # stable, snake_case: docs/failures.md lists them
     message: str  # tells the user what to do
-    detail: str = ""  # the tail of a decoder's stderr, or the error itself
+    detail: Name = ""  # the tail of a decoder's stderr, or the error itself
     retryable: bool = False  # whether the same file may succeed on another try
 
 
@@ -59,7 +67,7 @@ class MediaChunk(NamedTuple):
     chunk: int = 0
     chunks: int = 1  # of the media; 0 until it is known, for one that may be long
     seekable: bool = False  # the decoder may jump to its start: times behind a jump are right to the sample
-    committed: tuple[str, ...] = ()  # "<chunk>-of-<chunks>", what the asr layer has of a media that lacks some
+    committed: tuple[str, ...] = ()  # the names of what the asr layer has of a media that lacks some
     transcribed: bool = False  # the asr layer has it: decoding and inference pass it on untouched
     saved: bool = False  # its files are written too: only the dataset needs it
     dead: bool = False  # an earlier run failed on it and kept the letter: only the dataset needs that
@@ -145,8 +153,9 @@ class Heard(NamedTuple):
     language: str = ""
     language_probability: float = 0.0
     avg_logprob: float | None = None
-    no_speech_prob: float = 0.0
+    no_speech_prob: float | None = 0.0
     truncated: bool = False  # the text ran into the model's token limit
+    unmeasured: bool = False  # a figure of the model's was no number
     infer_s: float = 0.0  # this window's share of the wall-clock time of its batch
     error: str = ""
 
@@ -166,6 +175,11 @@ class ChunkTranscript(NamedTuple):
     audio: AudioFacts
     windows: tuple[WindowRecord, ...]
 
+    @property
+    def failed(self) -> bool:
+        """Whether there is speech in it, and none of it could be heard."""
+        return bool(self.windows) and all(window.failed for window in self.windows)
+
 
 class WindowRecord(NamedTuple):
     """One window as it is committed: times from the start of the media."""
@@ -176,11 +190,15 @@ class WindowRecord(NamedTuple):
     language: str
     language_probability: float
     avg_logprob: float | None
-    no_speech_prob: float
+    no_speech_prob: float | None
     infer_s: float
     texts: dict[str, tuple[Segment, ...]]
     problem: Problem | None = None
     channel: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.problem is not None and self.problem.code == "engine_failed"
 
 
 class Transcript(NamedTuple):
@@ -235,3 +253,81 @@ def to_plain(record: Any) -> Any:
     if isinstance(record, (list, tuple)):
         return [to_plain(value) for value in record]
     return record
+
+
+def from_plain(kind: type[T], plain: Any) -> T:
+    """The record of this kind that `to_plain` made `plain` of: what was read may be damaged, so all of it is checked.
+
+    Fields that have a default may be missing. Floats are finite, and a `str` is text that UTF-8 can hold.
+
+    Raises:
+        ValueError: a field is missing, unknown, or none of its type.
+    """
+    return cast("T", _reader(cast("Any", kind))(plain))
+
+
+@functools.cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What checks and makes a value of this kind: a record, tuple[X, ...], dict[str, X], X | None or a scalar."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return lambda value: value
+    if hasattr(kind, "_fields"):
+        return functools.partial(_record, kind, {name: _reader(each) for name, each in _hints(kind).items()})
+    if origin is tuple:
+        return functools.partial(_tuple, _reader(inner[0]))
+    if origin is dict:
+        return functools.partial(_dict, _reader(inner[1]))
+    if origin in (Union, types.UnionType):
+        read = _reader(inner[0])  # the other is None
+        return lambda value: None if value is None else read(value)
+    if kind is float:
+        return _float
+    return functools.partial(_scalar, str if origin is Annotated else kind, kind is str)
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _record(kind: Any, readers: dict[str, Callable[[Any], Any]], value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"{_shown(value)} is no {kind.__name__}")
+    try:
+        return kind(**{name: readers[name](each) for name, each in value.items()})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{_shown(value)} has not the fields of a {kind.__name__}") from error
+
+
+def _tuple(read: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{_shown(value)} is no list")
+    return tuple(map(read, value))
+
+
+def _dict(read: Callable[[Any], Any], value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{_shown(value)} is no object")
+    return {name: read(each) for name, each in value.items()}
+
+
+def _float(value: Any) -> Any:
+    if type(value) is int:
+        return _scalar(int, False, value)
+    if type(value) is not float or not math.isfinite(value):
+        raise ValueError(f"{_shown(value)} is no finite number")
+    return value
+
+
+def _scalar(kind: Any, is_text: bool, value: Any) -> Any:
+    if type(value) is not kind:  # exactly: a bool is an int otherwise
+        raise ValueError(f"{_shown(value)} is no {kind.__name__}")
+    if is_text:
+        value.encode()  # a lone surrogate is a ValueError
+    if kind is int and abs(value) > LARGEST_INT:
+        raise ValueError(f"{_shown(value)} is too large")
+    return value
+
+
+def _shown(value: Any) -> str:
+    return type(value).__name__ if isinstance(value, (dict, list, tuple)) else ascii(value)[:80]

@@ -21,7 +21,18 @@ from transforms.ahead import InFlight
 from transforms.chunks import ChunkConfig, opened
 from transforms.dataset_schema import SCHEMA_VERSION, transcript_row
 from transforms.dead_letters import FailureLimit, MediaError, dead_letter
-from transforms.layers import UNFINISHED, Inventory, Layers, SavedNote, file_of, json_bytes, name_key, source_id
+from transforms.failure_count import failure_count
+from transforms.layers import (
+    LOST,
+    UNFINISHED,
+    Inventory,
+    Layers,
+    SavedNote,
+    file_of,
+    json_bytes,
+    name_key,
+    source_id,
+)
 from transforms.media.ffmpeg import convert
 from transforms.media.subtitles import srt, vtt
 from transforms.metrics import SAVE, UNWATCHED, StepMetrics, Watch
@@ -79,7 +90,7 @@ class Save(beam.DoFn):
     def setup(self) -> None:
         self._metrics = StepMetrics(SAVE, self._watch)
         self._earlier = self._layers.inventory()
-        self._tried = self._failed = 0
+        self._failures = failure_count(self._layers, self._config.limit)
         self._saving: InFlight[tuple[MediaOutcome, bool]] = InFlight(SAVERS)
 
     def start_bundle(self) -> None:
@@ -111,8 +122,7 @@ class Save(beam.DoFn):
             work_ms=self._saving.spent_ms(),
         )
         if outcome.fresh:
-            self._tried, self._failed = self._tried + 1, self._failed + outcome.failed
-            self._config.limit.check(self._failed, self._tried)
+            self._failures.add(outcome)
         return outcome
 
 
@@ -127,11 +137,12 @@ def save_or_fail(
 def save(told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earlier: Inventory) -> MediaOutcome:
     """Keep the outcome of one media. `earlier` is what lay there before the run, so that nothing is asked twice."""
     if isinstance(told, DeadLetter):
-        fresh = source_id(told.media) not in earlier.dead or layers.dead(told.media) != told
-        if fresh:
+        known = source_id(told.media) in earlier.dead and layers.dead(told.media) == told
+        if not known:
             layers.commit_dead(told)
         states = earlier.saved.get(name_key(told.media.name), ())
         _remove(told.media, told.media.name, layers, states)  # of another version, or made with other options
+        fresh = not known and told.code != LOST  # what is lost was not tried
         return MediaOutcome(told.media, failed=True, fresh=fresh)
     try:
         with kept_audio(told.media, config.audio_of) as audio:

@@ -117,7 +117,7 @@ class JoinWindows(beam.DoFn):
         if total is not None and len(results) >= max(total, 1):
             del self._open[key]
             joined = join_windows([results[number] for number in sorted(results)])
-            lost = isinstance(joined, DeadLetter) and joined.step == "TranscribeSpeech"
+            lost = joined.step == "TranscribeSpeech" if isinstance(joined, DeadLetter) else joined.failed
             self._metrics.count(elements_out=1, chunks=not window.chunk.failure, failed=lost)
             yield joined
 
@@ -136,13 +136,16 @@ class JoinWindows(beam.DoFn):
 
 
 def join_windows(results: list[WindowResult]) -> ChunkTranscript | DeadLetter:
-    """The chunk that all the results belong to, in order of index; or why it failed."""
+    """The chunk that all the results belong to, in order of index; or why it failed.
+
+    One of several that the model failed on is a chunk like the others: its media keeps what was heard of them.
+    """
     last = results[-1].window
     if last.failure:
         return last.failure
     heard = [(result, result.heard) for result in results if result.heard]
     errors = [what.error for _, what in heard if what.error]
-    if errors and len(errors) == len(heard):
+    if last.chunk.chunks == 1 and errors and len(errors) == len(heard):
         return dead_letter("TranscribeSpeech", last.chunk.media, MediaError("engine_failed", errors[0]))
     assert last.audio is not None  # the last window of a chunk that did not fail always has it
     records = tuple(window_record(result.window, result.duration_s, what) for result, what in heard)

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from transforms.dead_letters import MediaError
-from transforms.layers import Layers
+from transforms.layers import LOST, Layers
 from transforms.records import (
     AudioFacts,
     ChunkTranscript,
@@ -55,18 +55,29 @@ def read_transcript(chunk: MediaChunk, layers: Layers, provenance: Provenance) -
     """The transcript of a media from what is committed, with the translation that is committed.
 
     Raises:
-        MediaError: a chunk is not committed, or cannot be read.
+        MediaError: a chunk is not committed, or cannot be read; or the model failed on every window of every chunk.
     """
     parts = [chunk._replace(chunk=number) for number in range(chunk.chunks)]
     committed = list(map(layers.chunk, parts))
-    for part, found in zip(parts, committed, strict=True):
-        if found is None:
+    for part, read in zip(parts, committed, strict=True):
+        if read is None:
             layers.forget_chunk(part)  # a broken one would be broken in every run
     if None in committed:
-        raise MediaError("layer_lost")
-    transcript = assemble([found for found in committed if found], provenance)
+        raise MediaError(LOST)
+    found = [read for read in committed if read]
+    if chunk.chunks > 1:
+        _check_heard(found)
+    transcript = assemble(found, provenance)
     translated = layers.translated(transcript)
     return with_texts(transcript, *translated, layers.translation_language) if translated else transcript
+
+
+def _check_heard(chunks: Sequence[ChunkTranscript]) -> None:
+    """Raise MediaError where there was speech, and the model failed on all of it."""
+    problems = [window.problem if window.failed else None for chunk in chunks for window in chunk.windows]
+    first = problems[0] if problems else None
+    if first and all(problems):
+        raise MediaError("engine_failed", first.message)
 
 
 def assemble(chunks: Sequence[ChunkTranscript], provenance: Provenance) -> Transcript:
@@ -188,6 +199,8 @@ def _problem(window: SpeechWindow, heard: Heard) -> Problem | None:
         where = f"chunk {window.chunk.chunk}, {where}"
     if heard.error:
         return Problem(where, "engine_failed", heard.error)
+    if heard.unmeasured:
+        return Problem(where, "not_a_number", "the model's figures for this window are no numbers")
     if heard.truncated:
         return Problem(where, "token_limit", "the text ran into the model's limit; its end is missing")
     return None

@@ -30,9 +30,9 @@ from apache_beam.transforms.combiners import TupleCombineFn
 from transforms import highlights
 from transforms.ahead import ahead
 from transforms.dataset_schema import TABLES, dead_letter_row, segment_rows, transcript_row, utf8
-from transforms.dead_letters import attempt
+from transforms.dead_letters import MediaError, attempt
 from transforms.highlights import Highlights, MergeHighlights
-from transforms.layers import Layers, file_of, json_bytes
+from transforms.layers import LOST, Layers, file_of, json_bytes
 from transforms.metrics import DATASET, UNWATCHED, StepMetrics, Watch
 from transforms.own_files import read_published, remove_departed
 from transforms.owner import check_owner, end
@@ -61,6 +61,7 @@ class DatasetConfig:
     retry: str = ""  # the command that tries dead letters again
     audio_is_kept: bool = False
     keep_missing: bool = False  # media that left the input keep their files
+    before: tuple[tuple[str, float], ...] = ()  # figures of this run from when it first went over the media
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_shards <= 99_999:
@@ -152,11 +153,19 @@ def read_outcome(outcome: MediaOutcome, layers: Layers, provenance: Provenance) 
     if letter:
         return letter
     chunk = MediaChunk(outcome.media, chunks=outcome.chunks)
-    read = functools.partial(read_transcript, chunk, layers, provenance)
+    read = functools.partial(_read_whole, chunk, layers, provenance)
     told = attempt("WriteDataset", outcome.media, read, fatal=OSError)  # a store that is away is no media's fault
     if isinstance(told, DeadLetter):
         layers.commit_dead(told)  # the dataset says it failed, so the layers must
     return told
+
+
+def _read_whole(chunk: MediaChunk, layers: Layers, provenance: Provenance) -> Transcript:
+    """The transcript of a media that is done: a translation that it does not have was damaged since."""
+    transcript = read_transcript(chunk, layers, provenance)
+    if layers.translation and transcript.segments and not transcript.translation_language:
+        raise MediaError(LOST)
+    return transcript
 
 
 def publish(whole: tuple[Summary, Highlights], layers: Layers, config: DatasetConfig) -> dict[str, Any]:
@@ -166,6 +175,7 @@ def publish(whole: tuple[Summary, Highlights], layers: Layers, config: DatasetCo
     _settle_shards(summary, layers, config)
     departed = _settle_media(summary, layers, config)
     figures = Summary({path: value for path, value in summary.items() if path[0] not in (SHARDS, *NOT_LISTED)})
+    add(figures, Summary({("this_run", name): value for name, value in config.before}))
     says = {**dict(config.about), **layers.skipped()}
     content = to_json(add(figures, departed), time.time() - config.started_at, says)
     layers.store.put(join(layers.output, "summary.json"), json_bytes(content, indent=1))

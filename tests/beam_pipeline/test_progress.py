@@ -9,6 +9,29 @@ from beam_pipeline.progress import Progress
 from tests.servers import free_port
 from transforms.metrics import PLAN, SAVE, TRANSCRIBE, Datagrams, StepMetrics, Watch
 
+HARMLESS = [
+    b"\xff\x00",
+    b"",
+    b"5",
+    b"null",
+    b"[1]",
+    b'"save.media"',
+    b"NaN",
+    b"{",
+    b"[" * 60_000,
+    b"[" * 900 + b"]" * 900,
+    b'{"save.media": "1"}',
+    b'{"save.media": null}',
+    b'{"save.media": 1.5}',
+    b'{"save.media": NaN}',
+    b'{"save.media": true}',
+    b'{"save.media": -1}',
+    b'{"save.media": 1' + b"0" * 400 + b"}",
+    b'{"save.media": [1]}',
+    b'{"unknown": 1}',
+    b'{"save.": 1}',
+]
+
 
 def counted(progress, name, value):
     """Wait until the display has counted so much: datagrams arrive when they arrive."""
@@ -39,9 +62,11 @@ def test_counts_of_all_steps_add_up_in_the_display():
 def test_datagrams_of_strangers_do_no_harm():
     with Progress() as progress:
         stranger = Datagrams(progress.address)
-        stranger._socket.sendto(b"\xff\x00", stranger._to)
-        stranger.send({"save.media": 1})
-        assert counted(progress, "save.media", 1) == 1
+        for datagram in HARMLESS:
+            stranger._socket.sendto(datagram, stranger._to)
+            stranger.send({"save.media": 1})
+        assert counted(progress, "save.media", len(HARMLESS)) == len(HARMLESS)
+        assert set(progress.counts) == {"save.media"}
 
 
 def test_what_the_display_knows_is_served_to_prometheus_while_it_lives():

@@ -121,8 +121,11 @@ def test_an_object_that_a_crash_left_damaged_counts_as_missing(layers, damaged):
 
 
 def test_a_translation_comes_back_with_its_gaps_and_its_error(layers):
-    layers.commit_translation(SAID, ["one", None, "तीन"], "timed out")
-    assert layers.translated(SAID) == (["one", None, "तीन"], "timed out")
+    said = SAID._replace(segments=(HINDI, ENGLISH, HINDI))
+    layers.commit_translation(said, ["one", None, "तीन"], "timed out")
+    assert layers.translated(said) == (["one", None, "तीन"], "timed out")
+    layers.commit_translation(said, ["one", None], "")  # of another length it is none
+    assert layers.translated(said) is None
 
 
 def test_without_a_translator_nothing_is_translated(layers):

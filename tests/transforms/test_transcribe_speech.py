@@ -12,6 +12,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from transforms.layers import Layers, source_id
 from transforms.metrics import UNWATCHED
 from transforms.models.handler import SpeechHandler
+from transforms.plan_work import Plan, PlanConfig
 from transforms.records import (
     AudioFacts,
     DeadLetter,
@@ -24,7 +25,7 @@ from transforms.records import (
     Transcript,
     WindowResult,
 )
-from transforms.transcribe_speech import BatchWindows, JoinWindows, TranscribeSpeech, commit
+from transforms.transcribe_speech import BatchWindows, JoinWindows, TranscribeSpeech, commit, join_windows
 from transforms.transcripts import Provenance
 
 AUDIO = AudioFacts(20.0, 20.0, 16_000, 1, "flac", 15.0, 0.1)
@@ -147,3 +148,86 @@ def test_batches_are_full_but_for_the_last_and_lose_nothing(count):
     batches += [each.value for each in batching.finish_bundle()]
     assert [window for batch in batches for window in batch] == sent
     assert [len(batch) for batch in batches] == [4] * (count // 4) + ([count % 4] if count % 4 else [])
+
+
+def inferred(tmp_path, chunks, retry=False):
+    """What comes of one media in several chunks, each the texts of its windows, planned as an earlier run left it."""
+    layers = Layers(str(tmp_path), "asr", "saved")
+    config = PlanConfig(retry)
+    whole = media("long")._replace(size_bytes=10**9)
+    chunk = Plan(layers, config, UNWATCHED)
+    chunk.setup()
+    chunk.start_bundle()
+    [todo] = chunk.process(whole)
+    if todo.dead or todo.transcribed:
+        return todo, list(commit(todo, layers, PROVENANCE))
+    told, join = [], JoinWindows(UNWATCHED)
+    join.setup()
+    join.start_bundle()
+    done = [number for number in range(len(chunks)) if f"{number}-of-{len(chunks)}" not in todo.committed]
+    done = [number for number in done if f"{number}-of-{len(chunks)}-failed" not in todo.committed]
+    for number in done:
+        part = todo._replace(chunk=number, chunks=len(chunks))
+        at = number * 10 * 16_000
+        sent = [
+            each._replace(chunk=part, start_sample=each.start_sample + at) for each in windows("long", chunks[number])
+        ]
+        for result in EchoHandler().run_inference(sent, EchoModel()):
+            for joined in join.process(result):
+                told += commit(joined, layers, PROVENANCE)
+    return done, told
+
+
+def test_a_chunk_that_the_model_fails_on_costs_itself_and_is_tried_again_when_asked(tmp_path):
+    done, [told] = inferred(tmp_path, [["a", "b"], ["bad", "bad"], ["c"]])
+    assert (done, told.status, told.text) == ([0, 1, 2], "partial", "a b c")
+    assert [(each.where, each.code) for each in told.problems] == [
+        ("chunk 1, window 0", "engine_failed"),
+        ("chunk 1, window 1", "engine_failed"),
+    ]
+    planned, [again] = inferred(tmp_path, [["a", "b"], ["x"], ["c"]])
+    assert (planned.transcribed, again) == (True, told)  # nothing is inferred unasked
+    done, [told] = inferred(tmp_path, [["a", "b"], ["x"], ["c"]], retry=True)
+    assert (done, told.status, told.text) == ([1], "ok", "a b x c")
+    assert Layers(str(tmp_path), "asr", "saved").committed(told.media) == ("0-of-3", "1-of-3", "2-of-3")
+
+
+def test_a_media_all_of_whose_chunks_fail_is_a_dead_letter_that_can_be_tried_again(tmp_path):
+    done, [told] = inferred(tmp_path, [["bad"], ["bad", "bad"], []])
+    assert (done, told.code, told.retryable, told.detail) == ([0, 1, 2], "engine_failed", True, "RuntimeError: boom")
+    Layers(str(tmp_path), "asr", "saved").commit_dead(told)
+    planned, _ = inferred(tmp_path, [["a"], ["b"], []])
+    assert planned.dead
+    done, [told] = inferred(tmp_path, [["a"], ["b"], []], retry=True)
+    assert (done, told.status, told.text) == ([0, 1], "ok", "a b")
+
+
+def test_a_retry_that_was_killed_leaves_failed_chunks_to_the_next_run(tmp_path):
+    inferred(tmp_path, [["a"], ["bad"], ["bad"]])
+    layers = Layers(str(tmp_path), "asr", "saved")
+    step = Plan(layers, PlanConfig(retry_failed=True), UNWATCHED)
+    step.setup()
+    step.start_bundle()
+    list(step.process(media("long")._replace(size_bytes=10**9)))  # and no more
+    done, told = inferred(tmp_path, [["a"], ["b"], ["c"]])
+    assert (done, [each.text for each in told]) == ([1, 2], ["a b c"])
+
+
+def test_a_media_that_left_the_input_is_not_tried_again(tmp_path):
+    inferred(tmp_path, [["a"], ["bad"]])
+    layers = Layers(str(tmp_path), "asr", "saved")
+    gone = media("long")._replace(size_bytes=10**9, kept=True)
+    step = Plan(layers, PlanConfig(retry_failed=True), UNWATCHED)
+    step.setup()
+    step.start_bundle()
+    [chunk] = step.process(gone)
+    assert chunk.transcribed
+    assert layers.committed(gone) == ("0-of-2", "1-of-2-failed")
+
+
+def test_a_window_whose_figures_are_no_numbers_is_a_problem_of_its_media(tmp_path):
+    heard = Heard({"transcribe": (Segment(0.0, 1.0, "a", "hi"),)}, "hi", 0.5, None, None, unmeasured=True)
+    joined = join_windows([WindowResult(window, 1.0, heard) for window in windows("m", ["a"])])
+    [told] = commit(joined, Layers(str(tmp_path), "asr", "saved"), PROVENANCE)
+    assert (told.status, told.avg_logprob, told.no_speech_prob) == ("partial", None, None)
+    assert [(each.where, each.code) for each in told.problems] == [("window 0", "not_a_number")]

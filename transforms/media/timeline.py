@@ -87,4 +87,4 @@ class Timeline:
         return longest is not None and self._clocks[0] + time > longest + OVERLAP
 
     def _run(self, zero: int) -> None:
-        self._clocks = [clock for clock in self._clocks if clock != zero][-MOST_GAPS:] + [zero]
+        self._clocks = [*[clock for clock in self._clocks if clock != zero][-MOST_GAPS:], zero]

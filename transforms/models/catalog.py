@@ -10,7 +10,7 @@ import hashlib
 import json
 import pathlib
 import re
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from transforms.models.languages import WHISPER
 from transforms.secrets import redacted, register
@@ -20,6 +20,7 @@ DEMO = "demo"
 DEMO_FOLDER = pathlib.Path(__file__).parent / "demo"
 WHISPER_WINDOW_S = 30.0
 BEFORE_CANTONESE = r"openai/whisper-(tiny|base|small|medium|large|large-v2)"  # large-v3 was the first to have it
+ASK_S = 10.0  # for the hub to answer
 DEMO_NOTICE = (
     "The demo model knows a small vocabulary in synthetic voices and no real voice: it shows how the pipeline works. "
     "For real media choose a real model, such as --model openai/whisper-large-v3."
@@ -35,7 +36,7 @@ class ModelFacts(NamedTuple):
 
     name: str  # as the user chose it
     source: str  # the folder, or the id on the hub
-    identity: str  # changes when the weights do: their hash, or id and revision
+    identity: str  # changes when the weights do: their hash, or the id and a commit (a revision, where none is known)
     longest_window_s: float
     is_demo: bool
 
@@ -91,6 +92,28 @@ def known_languages(facts: ModelFacts) -> frozenset[str]:
     return WHISPER - {"yue"} if re.fullmatch(BEFORE_CANTONESE, facts.path) else WHISPER
 
 
+def commit_of(path: str, revision: str) -> str:
+    """The commit that a revision of a model is now: the hub's word, else what this machine has kept of it.
+
+    "" of a folder, and where nobody knows: the hub cannot be reached, or does not have it.
+    """
+    if pathlib.Path(path).is_dir():
+        return ""
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Its bases are those of the HTTP library that this release is built on: three so far.
+    unreachable = cast("tuple[type[Exception], ...]", (OSError, *HfHubHTTPError.__bases__))
+    try:
+        found = get_hf_file_metadata(hf_hub_url(path, "config.json", revision=revision), timeout=ASK_S).commit_hash
+    except unreachable:
+        found = None
+    kept = try_to_load_from_cache(path, "config.json", revision=revision)
+    return found or (pathlib.Path(kept).parent.name if isinstance(kept, str) else "")
+
+
 def fetch_config(path: str, revision: str) -> None:
     """Get the one small file that tells whether the hub has the model: transformers tries many, for minutes.
 
@@ -106,7 +129,7 @@ def fetch_config(path: str, revision: str) -> None:
     if constants.HF_HUB_CACHE.startswith("~"):  # a user of whom the system knows nothing: it would be made here
         raise ModelError(f"there is no home folder to keep the model {path} in: set HF_HOME to a folder for it")
     try:
-        hf_hub_download(path, "config.json", revision=revision, etag_timeout=10)
+        hf_hub_download(path, "config.json", revision=revision, etag_timeout=ASK_S)
     except GatedRepoError as error:
         raise ModelError(f"the model {path} asks for consent: give it on its page and set HF_TOKEN") from error
     except LocalEntryNotFoundError as error:

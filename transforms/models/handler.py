@@ -7,6 +7,7 @@ imports torch where it is installed: only the steps that run a model may import 
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 from abc import abstractmethod
@@ -144,4 +145,19 @@ def is_broken_device(error: Exception) -> bool:
 def _checked(results: list[Heard], windows: Sequence[SpeechWindow]) -> list[Heard]:
     if len(results) != len(windows):
         raise RuntimeError(f"the model returned {len(results)} results for {len(windows)} windows")
-    return results
+    return [_measured(each) for each in results]
+
+
+def _measured(heard: Heard) -> Heard:
+    """What was heard, with nothing in place of a figure that is no number: JSON has no NaN, and no mean survives it.
+
+    Raises:
+        RuntimeError: a time is none.
+    """
+    times = (time for found in heard.texts.values() for segment in found for time in (segment.start, segment.end))
+    if not all(map(math.isfinite, times)):
+        raise RuntimeError("the model gave a time that is no number")
+    nothing: dict[str, Any] = {"avg_logprob": None, "no_speech_prob": None, "language_probability": 0.0}
+    figures = {name: getattr(heard, name) for name in nothing}
+    lost = [name for name, value in figures.items() if value is not None and not math.isfinite(value)]
+    return heard._replace(unmeasured=True, **{name: nothing[name] for name in lost}) if lost else heard

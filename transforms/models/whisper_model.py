@@ -263,19 +263,20 @@ def split_at_timestamps(
 ) -> list[tuple[float, float, list[int]]]:
     """(start, end, text tokens) of each segment, in seconds from the start of the window.
 
-    Times never run backwards nor beyond the window; a segment that the text leaves open ends with the window.
+    Times never run backwards nor beyond the window; a segment that the text leaves open ends with the window. Text
+    that begins where the audio has ended was heard in the silence that fills the model's window, and goes.
     """
     pieces: list[tuple[float, float, list[int]]] = []
-    start, text = 0.0, list[int]()
+    start, text, end = 0.0, list[int](), round(duration_s, 3)
     for token in tokens:
         if token < first_timestamp:
             text.append(token)
             continue
-        at = round(min((token - first_timestamp) * SECONDS_PER_TIMESTAMP, duration_s), 3)
+        at = round(min((token - first_timestamp) * SECONDS_PER_TIMESTAMP, end), 3)
         if text:
             pieces.append((start, max(start, at), text))
             text = []
         start = max(start, at)
     if text:
-        pieces.append((start, round(duration_s, 3), text))
-    return pieces
+        pieces.append((start, end, text))
+    return [piece for piece in pieces if piece[0] < end]

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from transforms.models.catalog import DEMO_FOLDER, describe, known_languages
+from tests.hub import COMMIT, MODEL, hub
+from transforms.models.catalog import DEMO_FOLDER, commit_of, describe, fetch_config, known_languages
 
 
 def test_the_demo_model_declares_its_own_longest_window():
@@ -47,3 +48,26 @@ def test_a_folder_with_another_kind_of_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="bert model, not Whisper"):
         describe(str(tmp_path))
+
+
+def test_a_revision_is_the_commit_that_the_hub_says_or_this_machine_has(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with hub() as address:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        assert commit_of(MODEL, "main") == COMMIT
+        assert commit_of("stand-in/nothere", "main") == ""
+    assert commit_of(MODEL, "main") == ""  # it was only asked for
+    with hub() as address:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        fetch_config(MODEL, "main")
+    assert commit_of(MODEL, "main") == COMMIT
+    assert commit_of(MODEL, "f" * 40) == "f" * 40
+    assert commit_of(str(DEMO_FOLDER), "main") == ""

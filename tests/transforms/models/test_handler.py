@@ -10,7 +10,7 @@ import pytest
 from transforms.models import handler
 from transforms.models.catalog import ModelError
 from transforms.models.handler import SpeechHandler
-from transforms.records import Heard, MediaChunk, MediaFile, SpeechWindow
+from transforms.records import Heard, MediaChunk, MediaFile, Segment, SpeechWindow
 
 MEDIA = MediaFile("m", "m", "/m", "v")
 
@@ -130,3 +130,39 @@ def test_the_model_is_loaded_once_a_process_whichever_thread_asks_first():
         thread.join()
     assert FakeHandler.loads == 1
     handler._models.pop("fake")
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("figures", "kept"),
+    [
+        ({"avg_logprob": NAN}, (None, 0.5, 0.75)),
+        ({"avg_logprob": -INF, "no_speech_prob": NAN}, (None, None, 0.75)),
+        ({"language_probability": NAN}, (-0.25, 0.5, 0.0)),
+    ],
+)
+def test_a_figure_that_is_no_number_is_left_out_and_said_to_be(figures, kept):
+    class Overflowing(FakeModel):
+        def transcribe(self, windows):
+            heard = Heard({"transcribe": (Segment(0.0, 1.0, "a", "hi"),)}, "hi", 0.75, -0.25, 0.5)
+            return [heard._replace(**(figures if window.pcm == b"bad" else {})) for window in windows]
+
+    bad, good = [result.heard for result in infer([window("bad"), window("good")], Overflowing())]
+    assert (bad.avg_logprob, bad.no_speech_prob, bad.language_probability) == kept
+    assert (bad.unmeasured, good.unmeasured) == (True, False)
+    assert bad.texts == good.texts
+
+
+def test_a_window_whose_times_are_no_numbers_fails_alone():
+    class Timeless(FakeModel):
+        def transcribe(self, windows):
+            ends = {b"bad": NAN}
+            return [
+                Heard({"transcribe": (Segment(0.0, ends.get(each.pcm, 1.0), "a", "hi"),)}, "hi") for each in windows
+            ]
+
+    bad, good = [result.heard for result in infer([window("bad"), window("good")], Timeless())]
+    assert "a time that is no number" in bad.error
+    assert not good.error

@@ -143,6 +143,10 @@ def test_a_folder_that_cannot_be_loaded_is_said_to_be(tmp_path):
         ([FIRST + 50, 1, FIRST], [(1.0, 1.0, [1])]),  # running backwards
         ([FIRST, 1, FIRST + 1500], [(0.0, 4.0, [1])]),  # beyond the window
         ([FIRST, FIRST + 50], []),
+        ([FIRST, 1, FIRST + 150, FIRST + 210, 2, FIRST + 300], [(0.0, 3.0, [1])]),  # behind the end of the audio
+        ([FIRST, 1, FIRST + 200, FIRST + 200, 2], [(0.0, 4.0, [1])]),
+        ([FIRST, 1, FIRST + 300, 2, 3], [(0.0, 4.0, [1])]),
+        ([FIRST + 199, 1, FIRST + 300], [(3.98, 4.0, [1])]),
         ([], []),
     ],
 )
