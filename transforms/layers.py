@@ -98,9 +98,8 @@ class SavedNote(NamedTuple):
 
     media: MediaFile
     files: tuple[Name, ...]  # below the output, that are the media's
-    digests: dict[
-        str, str
-    ] = {}  # of what was put, or is about to be: a file of those alone is ours if it has the digest
+    # Of what was put, or is about to be: a file of those alone is ours if it has the digest.
+    digests: dict[str, str] = {}  # noqa: RUF012 - never changed; notes of earlier versions have none
 
 
 class SkippedObject(NamedTuple):

@@ -1,8 +1,8 @@
 """What ffmpeg says of a media: its tracks and length, the time of each frame, and what went wrong.
 
 Only ffmpeg is needed, no ffprobe. Its log repeats the tags of a media, and a tag may look like any line of it. So
-what is known of the audio track comes from ffmpeg's second output, which holds no tags; frames are told by a mark that is
-drawn anew for each process; and a length that stands there twice is not believed.
+what is known of the audio track comes from ffmpeg's second output, which holds no tags; frames are told by a mark
+that is drawn anew for each process; and a length that stands there twice is not believed.
 """
 
 from __future__ import annotations
