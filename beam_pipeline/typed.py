@@ -17,7 +17,7 @@ class Options(TypedDict, total=False):
     overwrite: bool
     # try media again that became dead letters
     retry_failed: bool
-    # keep media, and their files, that are not in the input any more
+    # keep media in the dataset that are not in the input any more
     keep_missing: bool
     # stop with exit code 1 when more media than this number, or this share such as 0.05, fail in this run
     max_failures: float
@@ -44,7 +44,7 @@ class Options(TypedDict, total=False):
     model: str | os.PathLike[str]
     # branch, tag or commit on the hub
     model_revision: str
-    # language of all media, such as hi; found if empty
+    # code of the language of all media, such as hi; found if empty
     language: str
     # the languages to choose from; all if none
     languages: Iterable[str]

@@ -29,8 +29,8 @@ DOCS = pathlib.Path(__file__).parent
 INPUT = """
 # What counts as input
 
-A file that is named by itself, on the command line or in a manifest, is taken whatever its name. Of a folder, and of a
-pattern whose last part has no dot, files with these suffixes are, in capitals or not; `--suffixes` adds some.
+A file that is named by itself, on the command line or in a manifest, is taken whatever its name. Of a folder, and
+of a pattern whose last part has no dot, files with these suffixes are, in capitals or not; `--suffixes` adds some.
 
 Sound: {sound}
 
@@ -38,22 +38,23 @@ Video: {video}
 
 ## What is passed over
 
-What is passed over fails no run. It is counted by its reason in `skipped` of summary.json, and what has another suffix
-in `skipped_suffixes` too; `--dry_run` says the same with a few of the names.
+What is passed over fails no run. It is counted by its reason in `skipped` of summary.json, and what has another
+suffix in `skipped_suffixes` too; `--dry_run` says the same with a few of the names.
 
 | reason | what it is |
 |---|---|
 {reasons}
 
-A pointer of Git LFS or git-annex whose content was never fetched, and a link that leads nowhere, stand for a recording:
-each is a dead letter that says how to fetch it.
+A pointer of Git LFS or git-annex whose content was never fetched, and a link that leads nowhere, stand for a
+recording: each is a dead letter that says how to fetch it.
 
 ## Ids and names
 
-The `id` of a media is its path from the input that it was found under. Where two inputs have the same, each gets as many
-of its folders in front as tell them apart: `day1/clip.mp3`, `day2/clip.mp3`. Files under `media/` are called after the
-id, without its suffix; where several media would write the same file (`a.mp4` and `a.mp3`), each has a part of its
-`media_id` behind it. What comes later renames nothing: a media whose files are there keeps its id and its name.
+The `id` of a media is its path from the input that it was found under. Where two inputs have the same, each gets as
+many of its folders in front as tell them apart: `day1/clip.mp3`, `day2/clip.mp3`. Files under `media/` are called
+after the id, without its suffix; where several media would write the same file (`a.mp4` and `a.mp3`), each has a
+part of its `media_id` behind it. What comes later renames nothing: a media whose files are there keeps its id and
+its name.
 """
 MADE = "<!-- made by docs/generate.py -->\n"
 
