@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 
 from beam_pipeline.launch import cause
+from tests import hub
 from tests.conftest import SAMPLES
 from transforms.models.catalog import ModelError
 
@@ -74,3 +78,23 @@ def test_a_dry_run_lists_what_would_be_done_and_does_nothing(cli, tmp_path):
     assert "failed: missing  gone.mp4" in done.stdout
     assert done.stdout.splitlines()[-1] == "7 transcribe, 1 failed: missing"
     assert not out.exists()
+
+
+def test_a_model_on_the_hub_is_the_commit_that_its_branch_is_at_when_the_run_starts(cli, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    shutil.copy(SAMPLES / "letter.flac", tmp_path / "in")
+    flags = ["--input", tmp_path / "in", "--output", tmp_path / "out", "--model", hub.MODEL, "--formats", "txt"]
+    with hub.hub() as address:
+        env = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "cache")}
+        done = cli(*flags, env=env)
+        assert done.returncode == 0, done.stderr
+        record = json.loads((tmp_path / "out/run.json").read_text())
+        assert record["model"]["identity"] == f"{hub.MODEL}@{hub.COMMIT}"
+        assert record["options"]["model_revision"] == ""
+        assert cli(*flags, "--dry_run", env=env).stdout.splitlines()[-1] == "1 done before"
+        monkeypatch.setattr(hub, "COMMIT", "f" * 40)  # the branch moves
+        assert cli(*flags, "--dry_run", env=env).stdout.splitlines()[-1] == "1 transcribe"
+        pinned = cli(*flags, "--dry_run", "--model_revision", record["model"]["identity"].split("@")[1], env=env)
+        assert pinned.stdout.splitlines()[-1] == "1 done before"
+    offline = cli(*flags, "--dry_run", env=env | {"HF_HUB_OFFLINE": "1"})
+    assert offline.stdout.splitlines()[-1] == "1 done before"  # this machine has that commit
