@@ -31,6 +31,7 @@ def test_a_table_that_does_not_fit_says_where_there_is_no_room(full_disk, monkey
     letter = {"id": "a", "detail": ""}
     told = f"no room for temporary files in {full_disk}: set TMPDIR to a folder with room"
     with pytest.raises(ScratchError, match=told), ShardWriter(layers, 0, 1) as writer:
+        writer.add("transcripts", [{"id": "a"}])
         for number in range(30_000):
             writer.add("dead_letters", [{**letter, "detail": os.urandom(20).hex(), "uri": str(number)}])
     assert not (tmp_path / "out" / "dead_letters").exists()
