@@ -13,12 +13,13 @@ so are the files of media that left the input.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import pathlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -241,11 +242,10 @@ class ShardWriter:
         self._held = dict.fromkeys(TABLES, 0)  # rows, and segments inside them
         self._folder = scratch_folder()
         self._files = {table: pathlib.Path(self._folder.name, f"{table}.parquet") for table in TABLES}
-        with writing_scratch():
-            self._writers = {
-                table: pq.ParquetWriter(self._files[table], schema, compression="zstd")
-                for table, schema in TABLES.items()
-            }
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        with self._writing():
+            for table, schema in TABLES.items():
+                self._writers[table] = pq.ParquetWriter(self._files[table], schema, compression="zstd")
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -258,23 +258,30 @@ class ShardWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         with self._folder:
+            if kind is not None:
+                self._abandon()
+                return
             for table in TABLES:
-                try:
-                    self._flush(table)
-                    self._close(table)
-                except ScratchError:
-                    for writer in self._writers.values():
-                        writer.is_open = False  # else each tries again when it is collected, and prints a stack trace
-                    raise
-                if kind is None:
-                    self._store.put_file(self._target[table], self._files[table])
+                self._flush(table)
+                with self._writing():
+                    self._writers[table].close()
+                self._store.put_file(self._target[table], self._files[table])
 
-    def _close(self, table: str) -> None:
-        with writing_scratch():
-            self._writers[table].close()
+    def _abandon(self) -> None:
+        for writer in self._writers.values():
+            writer.is_open = False  # else each is closed when it is collected, and prints why it cannot be
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with writing_scratch():
+                yield
+        except ScratchError:
+            self._abandon()
+            raise
 
     def _flush(self, table: str) -> None:
         rows, self._rows[table], self._held[table] = self._rows[table], [], 0
         if rows:
-            with writing_scratch():
+            with self._writing():
                 self._writers[table].write_table(pa.Table.from_pylist(rows, TABLES[table]))

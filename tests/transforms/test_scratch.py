@@ -8,7 +8,9 @@ import tempfile
 
 import pytest
 
+from transforms.dataset_schema import dead_letter_row
 from transforms.layers import Layers
+from transforms.records import DeadLetter, MediaFile
 from transforms.scratch import ScratchError, scratch_folder
 from transforms.write_dataset import ShardWriter
 
@@ -28,11 +30,12 @@ def full_disk(tmp_path):
 def test_a_table_that_does_not_fit_says_where_there_is_no_room(full_disk, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(full_disk))
     layers = Layers(str(tmp_path / "out"), "asr", "saved")
-    letter = {"id": "a", "detail": ""}
+    media = MediaFile("1" * 32, "a.mp4", "/in/a.mp4", "v1", name="a")
     told = f"no room for temporary files in {full_disk}: set TMPDIR to a folder with room"
     with pytest.raises(ScratchError, match=told), ShardWriter(layers, 0, 1) as writer:
-        for number in range(30_000):
-            writer.add("dead_letters", [{**letter, "detail": os.urandom(20).hex(), "uri": str(number)}])
+        for _ in range(30_000):
+            letter = DeadLetter(media, "DecodeAudio", "not_media", "fetch it again", os.urandom(20).hex())
+            writer.add("dead_letters", [dead_letter_row(letter)])
     assert not (tmp_path / "out" / "dead_letters").exists()
 
 

@@ -102,7 +102,11 @@ def test_an_arrow_in_the_text_starts_no_cue(tmp_path):
 
 
 def test_without_segments_the_files_are_empty_but_valid(tmp_path):
-    assert srt([]) == "1\n00:00:00,000 --> 00:00:00,001\n\n"
+    (tmp_path / "a.srt").write_text(srt([]))
+    assert by_pysubs2(tmp_path / "a.srt") == [(0, 1, "")]
+    assert [cue.raw_text for cue in webvtt.from_srt(str(tmp_path / "a.srt"))] in ([], [""])
+    shown = [find_ffmpeg(), "-v", "error", "-i", tmp_path / "a.srt", "-f", "srt", "-"]
+    assert subprocess.run(shown, capture_output=True, check=True).stdout == b""
     (tmp_path / "a.vtt").write_text(vtt([], "hi"))
     assert list(webvtt.read(str(tmp_path / "a.vtt"))) == []
     assert list(pysubs2.load(str(tmp_path / "a.vtt"))) == []
