@@ -44,7 +44,11 @@ PIPE_BYTES = 1 << 20  # read at a time, if there is so much
 LISTEN_S = 0.02  # how long the log may go unheard
 LONGEST_PIECE = SAMPLE_RATE_HZ  # samples of silence
 LAST_WORDS = 1000  # characters
-MISLEADING = {"no_proxy", "av_log_force_color", "ffreport"}  # in the environment: who is asked, what the log looks like
+MISLEADING = {
+    "no_proxy",
+    "av_log_force_color",
+    "ffreport",
+}  # in the environment: who is asked, what the log looks like
 TRACK = re.compile(r"([0-9]{1,4}|[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?")
 WHOLE = 0.98  # decoded over declared length below which audio is missing; containers round and pad
 STEPS_S = (0.5, 2, 8, 32, 128, 512, 2048)  # behind where ffmpeg gave up, at which it is tried again
@@ -260,7 +264,12 @@ class _Process:
             held += piece
             while times and times[0][1] * width <= len(held):
                 at, samples = times.popleft()
-                while times and at is not None and times[0][0] == at + samples and (samples + times[0][1]) * width <= len(held):
+                while (
+                    times
+                    and at is not None
+                    and times[0][0] == at + samples
+                    and (samples + times[0][1]) * width <= len(held)
+                ):
                     samples += times.popleft()[1]
                 yield at, bytes(held[: samples * width])
                 del held[: samples * width]
