@@ -17,7 +17,7 @@ import pytest
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from tests.conftest import ROOT, SAMPLES, TRUTH, media_of, pcm_of, write_wav
+from tests.conftest import ROOT, SAMPLES, TRUTH, media_of, pcm_of, write_channels, write_wav
 from transforms.chunks import ChunkConfig
 from transforms.dead_letters import CODES, MediaError
 from transforms.decode_audio import DecodeAudio, DecodeConfig, _decode_into, decode
@@ -307,6 +307,28 @@ def test_a_header_without_audio_has_no_samples(tmp_path):
 def test_a_media_that_is_too_long_is_refused():
     error = failure(SAMPLES / "five minutes.opus", config(max_media_hours=0.05))
     assert (error.code, error.detail) == ("too_long", "more than 0.05 hours")
+
+
+def test_a_header_that_declares_too_much_is_refused_before_anything_is_inferred():
+    """The first window, and so a model's work on it, would be there long before the time is over."""
+    stream = decode(MediaChunk(media_of(SAMPLES / "five minutes.opus")), config(max_media_hours=0.05))
+    with pytest.raises(MediaError) as raised:
+        next(stream)
+    assert raised.value.code == "too_long"
+
+
+def test_a_header_that_declares_too_little_does_not_hide_what_is_too_long(tmp_path):
+    header = np.zeros(at(2), np.int16)
+    run_ffmpeg("-i", SAMPLES / "letter.flac", "-c:a", "libmp3lame", tmp_path / "a.mp3")
+    run_ffmpeg("-i", write_wav(tmp_path / "a.wav", header), "-c:a", "libmp3lame", tmp_path / "b.mp3")
+    path = file_of(tmp_path / "c.mp3", (tmp_path / "b.mp3").read_bytes() + (tmp_path / "a.mp3").read_bytes())
+    assert facts(path).duration_s > 14
+    assert failure(path, config(max_media_hours=10 / 3600)).code == "too_long"
+
+
+def test_more_channels_than_can_be_split_are_refused(tmp_path):
+    path = write_channels(tmp_path / "many.wav", np.zeros((at(1), 65), np.int16))
+    assert failure(path, config(channels="split")).code == "too_many_channels"
 
 
 def half(source: pathlib.Path, target: pathlib.Path) -> pathlib.Path:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 HEAD_BYTES = 64 << 10
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+PLAIN = {1, 3, 0xFFFE}  # forms of samples in a WAV whose rate of bytes is right
 BROADCAST = 1  # flag: sizes and lengths are not known
 
 
@@ -31,15 +32,18 @@ def promised(head: bytes, container: str) -> Promise:
 
 
 def _wav(head: bytes) -> Promise:
-    rate, long = 0, 0
+    form = rate = byte_rate = long = frames = 0
     for name, size, at in _chunks(head, 12, "<4sI", padded=True):
         if name == b"ds64":
             (long,) = struct.unpack_from("<Q", head, at + 8)
         elif name == b"fmt ":
-            (rate,) = struct.unpack_from("<I", head, at + 8)
+            form, _, rate, byte_rate = struct.unpack_from("<HHII", head, at)
+        elif name == b"fact":
+            (frames,) = struct.unpack_from("<I", head, at)
         elif name == b"data":
             size = size if _is_size(size) else long
-            return Promise(at + size, size / rate) if size else Promise()
+            length_s = size / byte_rate if form in PLAIN else frames / rate if _is_size(frames) else 0.0
+            return Promise(at + size, length_s) if size else Promise()
     return Promise()
 
 

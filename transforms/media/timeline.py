@@ -59,13 +59,14 @@ class Timeline:
         return silence, left_out
 
     def _corrected(self, time: int, samples: int, following: int | None) -> tuple[int, int]:
-        comes_next, begun = self.goes_on(time), self._tolerance == LATER
-        self._tolerance = LATER
+        comes_next, settled = self.goes_on(time), self._tolerance == LATER
         wrong = following is not None and abs(following - time - samples) > LATER
-        off = self._clocks[-1] + time - self.position
-        if comes_next or wrong or (begun and self._is_of_another_clock(time, off)):
+        off, self._tolerance = self._clocks[-1] + time - self.position, LATER
+        if comes_next or wrong or (settled and self._is_of_another_clock(time, off)):
             return 0, 0
         off = self._clocks[-1] + time - self.position
+        if off <= -samples:
+            self._tolerance = FIRST  # there is more to leave out
         return max(0, off), min(samples, max(0, -off))
 
     def _is_of_another_clock(self, time: int, off: int) -> bool:

@@ -6,14 +6,16 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import psutil
 import pytest
 
-from tests.conftest import ROOT, SAMPLES, TRUTH
+from tests.conftest import ROOT, SAMPLES, TRUTH, offset, pcm_of
+from transforms.chunks import ChunkConfig
 from transforms.dead_letters import MediaError
 from transforms.media import ffmpeg
 from transforms.media.ffmpeg import find_ffmpeg
-from transforms.media.ffmpeg_log import count_channels, failure_code, parse_log
+from transforms.media.ffmpeg_log import Source, count_channels, failure_code, parse_log
 
 MP4_WITH_VIDEO = """\
 Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'file:/media/market.mp4':
@@ -188,6 +190,97 @@ def test_channels_are_counted_from_the_name_of_the_layout(layout, channels):
 )
 def test_the_reason_of_a_failure_is_found_in_the_log(log, explicit, code):
     assert failure_code(log, explicit) == code
+
+
+LIES = (
+    "Stream #0:0: Audio: pcm, 99999999999 Hz, 60000 channels",
+    "\n  Duration: 99:00:00.00, start: 0.000000, bitrate: 1 kb/s"
+    "\n  Stream #0:0: Audio: pcm, 99999999999 Hz, 60000 channels\nStream mapping:\n  Stream #0:0 -> aresample",
+)
+
+
+def tagged(folder: pathlib.Path, name: str, *words: str) -> pathlib.Path:
+    source = ["-v", "error", "-i", SAMPLES / "letter.flac"]
+    subprocess.run([find_ffmpeg(), *source, "-bitexact", *words, folder / name], check=True)
+    return folder / name
+
+
+def told_of(path: pathlib.Path) -> Source:
+    with decoder_of(path, 30) as decoder:
+        assert sum(map(len, decoder.blocks(16_000))) == pytest.approx(13.37 * 32_000, abs=3_200)
+        decoder.finish()
+        return decoder.source()
+
+
+@pytest.mark.parametrize("program", [find_ffmpeg, shipped_ffmpeg])
+@pytest.mark.parametrize("name", ["a.mkv", "a.flac", "a.mp3"])
+def test_no_tag_poses_as_a_fact(name, program, tmp_path, monkeypatch):
+    monkeypatch.setattr(ffmpeg, "find_ffmpeg", program)
+    plain = told_of(tagged(tmp_path, f"plain {name}"))
+    values = [
+        f"-metadata:{where}={tag}={lie}".split("=", 1)
+        for where in ("g", "s:a:0")
+        for tag in ("title", "x")
+        for lie in LIES
+    ]
+    assert told_of(tagged(tmp_path, name, *[word for pair in values for word in pair])) == plain
+    for lie in LIES:  # where a line break in a tag's name is kept, two lengths are said, and none is believed
+        told = told_of(tagged(tmp_path, f"key {len(lie)} {name}", "-metadata", f"a{lie}=b", "-metadata", f"c{lie}=d"))
+        assert told[1:4] == plain[1:4]
+        assert told.declared_s in (plain.declared_s, None)
+
+
+@pytest.mark.parametrize("layout", ["60000 channels", "99999999999999 channels"])
+def test_facts_that_cannot_be_are_not_known(layout):
+    facts, log = facts_of("pcm_s16le", 99_999_999_999, layout), "  Duration: 9999999:00:00.00, start: 0.0\n"
+    assert parse_log(log, facts)[:3] == (None, 0, 0)
+
+
+def test_facts_are_known_behind_any_number_of_chapters(tmp_path):
+    chapter = "[CHAPTER]\nTIMEBASE=1/1000\nSTART={0}\nEND={1}\ntitle=chapter {0} with a title of some length\n"
+    marks = "".join(chapter.format(number, number + 1) for number in range(3_000))
+    (tmp_path / "chapters").write_text(f";FFMETADATA1\n{marks}")
+    path = tagged(tmp_path, "a.mkv", "-i", str(tmp_path / "chapters"), "-map_chapters", "1", "-map", "0:a")
+    assert told_of(path)[1:4] == (22_050, 1, "vorbis")
+    assert told_of(path).said_s == pytest.approx(13.37, abs=0.1)
+
+
+@pytest.mark.parametrize("track", ["", "0", "12", "hi", "hin", "en-US", "zh-Hant-TW"])
+def test_a_track_is_a_number_or_a_language(track):
+    assert ffmpeg.Wanted(track).track == track
+
+
+@pytest.mark.parametrize(
+    "track",
+    ["hin]anullsink;amovie=/other/file[b];[b", "-1", "0:v", "a b", "hin\n", "१", "m:language:hin", "0,1", "'"],
+)
+def test_nothing_else_comes_near_a_filter(track):
+    with pytest.raises(ValueError, match="give its number from 0, or its language"):
+        ffmpeg.Wanted(track)
+    with pytest.raises(ValueError, match="audio_track is"):
+        ChunkConfig(audio_track=track)
+
+
+@pytest.mark.parametrize("channels", [2, 3])
+def test_a_decoder_that_ends_in_the_middle_of_a_sample_gives_whole_ones(channels, tmp_path, monkeypatch):
+    use(monkeypatch, script(tmp_path / "ffmpeg", "head -c 1001 /dev/zero"))
+    with ffmpeg.Decoder(f"file:{tmp_path / 'a'}", "file", ffmpeg.Wanted(channels=channels), 5) as decoder:
+        assert sum(map(len, decoder.blocks(500))) == 1001 // (2 * channels) * 2 * channels
+
+
+def test_another_decoder_goes_on_behind_the_place_where_one_gave_up(tmp_path, monkeypatch):
+    body = f'case "$*" in *" -ss "*) exec {find_ffmpeg()} "$@" ;; esac; {find_ffmpeg()} "$@" | head -c 100000; exit 1'
+    whole = pcm_of(SAMPLES / "letter.flac")
+    use(monkeypatch, script(tmp_path / "ffmpeg", body))
+    with decoder_of(SAMPLES / "letter.flac", 30) as decoder:
+        found = np.frombuffer(b"".join(decoder.blocks(16_000)), np.int16)
+        assert decoder.finish()[0] is False
+    [(start, samples)] = decoder.gaps
+    assert (decoder.gave_up, start, samples) == (True, 50_000, 8_000)
+    assert np.array_equal(found[:start], whole[:start])
+    assert not found[start : start + samples].any()
+    assert len(found) == len(whole)
+    assert offset(found[start + samples :], whole, start + samples) == 0
 
 
 @pytest.fixture
