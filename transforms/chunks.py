@@ -16,7 +16,8 @@ import numpy as np
 from transforms.dead_letters import MediaError
 from transforms.layers import chunk_name
 from transforms.media import ffmpeg
-from transforms.media.voice_activity import BLOCK_SAMPLES, FRAME_SAMPLES, VoiceActivity
+from transforms.media.level import Listener
+from transforms.media.voice_activity import BLOCK_SAMPLES, FRAME_SAMPLES
 from transforms.media.windows import loudness, quietest
 from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, MediaChunk, MediaFile
 from transforms.storage import Entry, MediaSource, Stores
@@ -28,6 +29,9 @@ LOWEST_BYTES_PER_S = 4_000  # 32 kbit/s: a file too small to be long at this rat
 # milliseconds (Matroska, FLV), by the bit rate, or anew in each part; those are decoded from the start.
 EXACT = {"wav", "w64", "aiff", "flac", "mov"}
 SPEECH = 0.35  # probability below which a frame is a pause
+
+
+Sound = contextlib.AbstractContextManager[tuple[ffmpeg.Decoder, Iterator[bytes]]]  # a decoder, and what it gives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +144,7 @@ def begin(samples: Samples, chunk: MediaChunk, config: ChunkConfig) -> tuple[int
 
 
 def end_of(
-    chunk: MediaChunk, config: ChunkConfig, decoder_from: Callable[[int], ffmpeg.Decoder], channels: int
+    chunk: MediaChunk, config: ChunkConfig, sound_from: Callable[[int], Sound], channels: int
 ) -> int | None:
     """Where the next chunk begins, decoded behind the very jump that it begins with; None where nobody jumps.
 
@@ -150,8 +154,8 @@ def end_of(
     if not chunk.seekable or chunk.chunk == chunk.chunks - 1:
         return None
     following = chunk._replace(chunk=chunk.chunk + 1)
-    with decoder_from(jump_s(following, config)) as decoder:
-        samples = Samples(decoder.blocks(BLOCK_SAMPLES), channels)
+    with sound_from(jump_s(following, config)) as (decoder, blocks):
+        samples = Samples(blocks, channels)
         start, _ = begin(samples, following, config)
         if samples.ended:
             decoder.finish()  # raises where something outside ended it: the seam would be another one
@@ -195,10 +199,11 @@ def choose_seam(pcm: bytes, channels: int = 1) -> int:
     Where nobody pauses it is the quietest place.
     """
     mono = np.frombuffer(pcm, np.int16).reshape(-1, channels).mean(axis=1).astype(np.int16).tobytes()
-    voice, size = VoiceActivity(), BLOCK_SAMPLES * BYTES_PER_SAMPLE
+    listener, size = Listener(), BLOCK_SAMPLES * BYTES_PER_SAMPLE
     if not mono:
         return 0
-    probabilities = np.concatenate([voice.probabilities(mono[at : at + size]) for at in range(0, len(mono), size)])
+    heard = [listener.hear(mono[at : at + size])[1] for at in range(0, len(mono), size)]
+    probabilities = np.concatenate([*heard, listener.finish()[1]])
     edges = np.flatnonzero(np.diff(np.concatenate([[0], probabilities < SPEECH, [0]]).astype(int)))
     pauses = edges.reshape(-1, 2)
     if len(pauses):

@@ -44,8 +44,10 @@ PROBLEMS = {  # of a media that still has a transcript
     "truncated": "The file is cut short or damaged; `coverage` says how much of it could be transcribed.",
     "engine_failed": "The model failed on this window alone. The other windows are there.",
     "token_limit": "The text of this window ran into the model's token limit, so its end is missing.",
+    "quiet": "Speech was recorded far too quietly, and was raised; look at the recorder's gain. Its text is whole.",
     "translation_failed": "The translator gave no usable answer for this cue. The next run asks for it again.",
 }
+HARMLESS = {"quiet"}  # problems that leave the text whole: status and coverage know nothing of them
 RETRYABLE = {"missing", "no_match", "unreadable", "store_failed", "changed", "decoder_timeout", "engine_failed"}
 RETRYABLE |= {"decoder_killed", "incomplete", "layer_lost", "unexpected"}
 

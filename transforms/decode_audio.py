@@ -25,7 +25,9 @@ from transforms.chunks import ChunkConfig, Samples, begin, blocks_of, end_of, ju
 from transforms.dead_letters import MediaError, attempt
 from transforms.layers import Layers
 from transforms.media import ffmpeg
-from transforms.media.voice_activity import BLOCK_SAMPLES, VoiceActivity
+from transforms.media.level import Listener, problems_of
+from transforms.media.mix import mixed
+from transforms.media.voice_activity import BLOCK_SAMPLES
 from transforms.media.windows import Window, WindowConfig, WindowCutter
 from transforms.metrics import DECODE, UNWATCHED, StepMetrics, Watch
 from transforms.records import (
@@ -207,10 +209,10 @@ def _decoded(chunk: MediaChunk, config: DecodeConfig, stopped: Callable[[], bool
     started = time.monotonic()
     with opened(chunk.media, config.chunks.stores) as source:
         channels = _channels(source, config)
-        decoder_from = functools.partial(_decoder, source, config, channels)
-        end = end_of(chunk, config.chunks, decoder_from, channels)
-        with decoder_from(jump_s(chunk, config.chunks)) as decoder:
-            samples = Samples(decoder.blocks(BLOCK_SAMPLES), channels)
+        sound_from = functools.partial(_sound, source, config, channels)
+        end = end_of(chunk, config.chunks, sound_from, channels)
+        with sound_from(jump_s(chunk, config.chunks)) as (decoder, sound):
+            samples = Samples(sound, channels)
             first, head = begin(samples, chunk, config.chunks)
             meter, held, number = Meter(config.max_media_hours, first, samples.width), None, 0
             blocks = blocks_of(samples, chunk, config.chunks, first, head, end)
@@ -227,9 +229,22 @@ def _decoded(chunk: MediaChunk, config: DecodeConfig, stopped: Callable[[], bool
     yield last._replace(total=number, audio=audio)
 
 
-def _decoder(source: MediaSource, config: DecodeConfig, channels: int, from_s: int) -> ffmpeg.Decoder:
-    wanted = ffmpeg.Wanted(config.chunks.audio_track, from_s, channels=channels)
-    return ffmpeg.Decoder(source.url, source.protocols, wanted, config.chunks.decode_timeout_s)
+@contextlib.contextmanager
+def _sound(
+    source: MediaSource, config: DecodeConfig, channels: int, from_s: int
+) -> Iterator[tuple[ffmpeg.Decoder, Iterator[bytes]]]:
+    """A decoder and its sound: all channels mixed, or each as it is."""
+
+    def start(channels: int) -> ffmpeg.Decoder:
+        wanted = ffmpeg.Wanted(config.chunks.audio_track, from_s, channels=channels)
+        return ffmpeg.Decoder(source.url, source.protocols, wanted, config.chunks.decode_timeout_s)
+
+    if config.channels == "mix":
+        with mixed(start) as sound:
+            yield sound
+        return
+    with start(channels) as decoder:
+        yield decoder, decoder.blocks(BLOCK_SAMPLES)
 
 
 def _channels(source: MediaSource, config: DecodeConfig) -> int:
@@ -247,6 +262,7 @@ class Meter:
     max_hours: float
     first: int  # sample of the media that the stream begins with
     width: int  # bytes of a sample of all channels
+    listeners: list[Listener] = dataclasses.field(default_factory=list)  # one for each channel
     samples: int = 0
     speech_s: float = 0.0
 
@@ -273,17 +289,19 @@ def _cut(
 ) -> Iterator[tuple[int | None, Window]]:
     """(channel, window) of each window, as they come; the channel is None where all are mixed into one."""
     names = [None] if config.channels == "mix" else list(range(channels))
-    streams = [(name, VoiceActivity(), WindowCutter(config.windows)) for name in names]
+    streams = [(name, Listener(), WindowCutter(config.windows)) for name in names]
+    meter.listeners = [listener for _, listener, _ in streams]
     for block in blocks:
         if stopped():
             return
         meter.measure(block)
         together = np.frombuffer(block, np.int16).reshape(-1, channels)
-        for at, (name, voice, cutter) in enumerate(streams):
-            pcm = together[:, at].tobytes()
-            yield from ((name, window) for window in _measured(cutter.feed(pcm, voice.probabilities(pcm)), meter))
-    for name, _, cutter in streams:
-        yield from ((name, window) for window in _measured(cutter.finish(), meter))
+        for at, (name, listener, cutter) in enumerate(streams):
+            heard = listener.hear(together[:, at].tobytes())
+            yield from ((name, window) for window in _measured(cutter.feed(*heard), meter))
+    for name, listener, cutter in streams:
+        left = itertools.chain(cutter.feed(*listener.finish()), cutter.finish())
+        yield from ((name, window) for window in _measured(left, meter))
 
 
 def _measured(windows: Iterator[Window], meter: Meter) -> Iterator[Window]:
@@ -325,5 +343,5 @@ def _facts(
         codec=told.codec,
         speech_s=round(meter.speech_s, 3),
         decode_s=round(decode_s, 3),
-        problems=problems,
+        problems=(*problems, *problems_of(meter.listeners, meter.speech_s)),
     )

@@ -14,16 +14,18 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ffmpeg
 
 from transforms.dead_letters import MediaError
 from transforms.media.ffmpeg_log import NAME, Log, Source, failure_code
+from transforms.media.mix import mix_and_left
 from transforms.media.suffixes import AUDIO, MP4, suffix_of
 from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}  # exit codes of what others have ended
+UNMIXED = "there is not enough information to do it"
 EXITING = "Exiting normally, received signal"  # ffmpeg caught one
 # Kinds of files that hold what they play. All others are refused: a playlist, a list of files or a session
 # description makes ffmpeg open what it names, be it another's media or a server.
@@ -53,7 +55,7 @@ class Wanted(NamedTuple):
     track: str = ""  # number from 0, or language as the container tags it; "" is the first
     from_s: int = 0  # jump there first
     length_s: int | None = None
-    channels: int = 1  # what is mixed into
+    channels: int = 1  # what is mixed into; 0 gives the two of mix.py
     kept: bool = False  # to be heard by people, as Ogg Opus, instead of samples
 
 
@@ -146,6 +148,11 @@ class Decoder:
         """Whether the container ended before its index does, or much of it is damaged. Call it after `finish`."""
         return self._log.cut_short()
 
+    def unmixed(self) -> int:
+        """How many channels ffmpeg could not mix, not knowing where they stand; else 0. Call it when nothing came."""
+        self.finish()
+        return self.source().channels if UNMIXED in self._log.messages() else 0
+
     def failure(self) -> MediaError:
         """Why there is no audio at all, from ffmpeg's log."""
         return MediaError(failure_code(self._log.messages(), self._explicit_track), self._log.last_words())
@@ -215,10 +222,7 @@ def command_of(url: str, protocols: str, wanted: Wanted) -> list[str]:
 
 
 def _stream(url: str, protocols: str, wanted: Wanted) -> object:
-    """The ffmpeg-python graph of one decoding.
-
-    The filter pads a track that starts late and fills gaps, so that a sample's place is its time.
-    """
+    """The ffmpeg-python graph of one decoding."""
     quiet = {"nostdin": None, "hide_banner": None, "nostats": None, "loglevel": "info"}
     allowed = {"protocol_whitelist": protocols, "format_whitelist": FORMATS}
     jump = {"ss": wanted.from_s} if wanted.from_s else {}
@@ -227,13 +231,20 @@ def _stream(url: str, protocols: str, wanted: Wanted) -> object:
     number = wanted.track or "0"
     # As the input of a filter it is the first track that matches; -map would take all of the language.
     track = f"a:{number}" if number.isdigit() else f"a:m:language:{number}"
-    even = source[track].filter("aresample", **{"async": 1, "first_pts": 0})
+    even = _even(source[track])
     if wanted.kept:
         same = {"fflags": "+bitexact", "flags:a": "+bitexact"}  # whenever it is made
         return even.output(
             "pipe:1", format="ogg", acodec="libopus", audio_bitrate="24k", ac=1, ar=SAMPLE_RATE_HZ, **same
         )
+    if not wanted.channels:
+        return mix_and_left(source[track], _even).output("pipe:1", format="s16le", acodec="pcm_s16le", **limit)
     return even.output("pipe:1", format="s16le", acodec="pcm_s16le", ac=wanted.channels, ar=SAMPLE_RATE_HZ, **limit)
+
+
+def _even(stream: Any) -> Any:
+    """The stream with silence wherever it has none, so that a sample's place is its time."""
+    return stream.filter("aresample", **{"async": 1, "first_pts": 0})
 
 
 def network_options(url: str) -> dict[str, object]:

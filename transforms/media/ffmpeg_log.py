@@ -95,7 +95,7 @@ def parse_log(log: str) -> Source:
     described = log.split("\nOutput #0", 1)[0]
     pattern = r"Stream #0:(\d+)\S*: Audio: ([\w-]+)[^\n]*?, (\d+) Hz, ([^,\n]+)"
     tracks = {index: rest for index, *rest in re.findall(pattern, described)}
-    chosen = re.search(r"Stream #0:(\d+)(?: \([^)]*\))? -> (?:#0:0|aresample)", described)
+    chosen = re.search(r"Stream #0:(\d+)(?: \([^)]*\))? -> (?:#0:0|aresample|asplit)", described)
     codec, rate, layout = tracks.get(chosen.group(1) if chosen else "", ("", "0", ""))
     length = re.search(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", described, re.MULTILINE)
     said = 0.0
