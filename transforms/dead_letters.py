@@ -30,6 +30,7 @@ CODES = {
     "no_audio_track": "The file has no audio track. Nothing can be transcribed from it.",
     "no_such_track": "The file has no audio track that `--audio_track` names. Choose another one.",
     "no_samples": "The audio track holds no samples. The file is a header without content: fetch it again.",
+    "no_such_part": "The file ends before this part of it begins. Put the manifest's `offset` right.",
     "too_long": "The audio is longer than `--max_media_hours`. Raise it if that is meant; add `--retry_failed`.",
     "decoder_timeout": "The decoder gave no audio for `--decode_timeout_s`. Raise it, and add `--retry_failed`.",
     "decoder_killed": "Something outside ended the decoder, perhaps for want of memory. Add `--retry_failed`.",

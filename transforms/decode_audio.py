@@ -21,19 +21,18 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.chunks import ChunkConfig, Samples, begin, blocks_of, end_of, jump_s, opened
+from transforms.chunks import ChunkConfig, Samples, begin, blocks_of, end_of, jump_s, opened, sound
 from transforms.dead_letters import MediaError, attempt
 from transforms.layers import Layers
 from transforms.media import ffmpeg
 from transforms.media.level import Listener, problems_of
-from transforms.media.mix import mixed
-from transforms.media.voice_activity import BLOCK_SAMPLES
 from transforms.media.windows import Window, WindowConfig, WindowCutter
 from transforms.metrics import DECODE, UNWATCHED, StepMetrics, Watch
 from transforms.records import (
     SAMPLE_RATE_HZ,
     AudioFacts,
     MediaChunk,
+    MediaFile,
     Problem,
     SpeechWindow,
 )
@@ -209,10 +208,10 @@ def _decoded(chunk: MediaChunk, config: DecodeConfig, stopped: Callable[[], bool
     started = time.monotonic()
     with opened(chunk.media, config.chunks.stores) as source:
         channels = _channels(source, config)
-        sound_from = functools.partial(_sound, source, config, channels)
+        sound_from = functools.partial(sound, source, config.chunks, channels if config.channels == "split" else 0)
         end = end_of(chunk, config.chunks, sound_from, channels)
-        with sound_from(jump_s(chunk, config.chunks)) as (decoder, sound):
-            samples = Samples(sound, channels)
+        with sound_from(jump_s(chunk, config.chunks)) as (decoder, pieces):
+            samples = Samples(pieces, channels)
             first, head = begin(samples, chunk, config.chunks)
             meter, held, number = Meter(config.max_media_hours, first, samples.width), None, 0
             blocks = blocks_of(samples, chunk, config.chunks, first, head, end)
@@ -227,24 +226,6 @@ def _decoded(chunk: MediaChunk, config: DecodeConfig, stopped: Callable[[], bool
             audio = _facts(decoder, source, meter, chunk, samples.ended, time.monotonic() - started)
     last = held or SpeechWindow(chunk, 0, 0, b"", config.tasks)
     yield last._replace(total=number, audio=audio)
-
-
-@contextlib.contextmanager
-def _sound(
-    source: MediaSource, config: DecodeConfig, channels: int, from_s: int
-) -> Iterator[tuple[ffmpeg.Decoder, Iterator[bytes]]]:
-    """A decoder and its sound: all channels mixed, or each as it is."""
-
-    def start(channels: int) -> ffmpeg.Decoder:
-        wanted = ffmpeg.Wanted(config.chunks.audio_track, from_s, channels=channels)
-        return ffmpeg.Decoder(source.url, source.protocols, wanted, config.chunks.decode_timeout_s)
-
-    if config.channels == "mix":
-        with mixed(start) as sound:
-            yield sound
-        return
-    with start(channels) as decoder:
-        yield decoder, decoder.blocks(BLOCK_SAMPLES)
 
 
 def _channels(source: MediaSource, config: DecodeConfig) -> int:
@@ -310,6 +291,13 @@ def _measured(windows: Iterator[Window], meter: Meter) -> Iterator[Window]:
         yield window
 
 
+def _declared_s(media: MediaFile, of_file_s: float | None) -> float | None:
+    """How long the media says it is: a part of a file as long as whoever named it says, or up to the file's end."""
+    if media.length_s or of_file_s is None:
+        return media.length_s or None
+    return max(0.0, of_file_s - media.start_s)
+
+
 def _facts(
     decoder: ffmpeg.Decoder, source: MediaSource, meter: Meter, chunk: MediaChunk, ended: bool, decode_s: float
 ) -> AudioFacts:
@@ -319,21 +307,24 @@ def _facts(
         MediaError: not one sample of the media came, or the store did not give every byte.
     """
     ended_well, log = (True, "")
-    if ended or chunk.chunk == chunk.chunks - 1:
+    if ended:
         ended_well, log = decoder.finish()
     else:
         decoder.stop()
     _check_whole(source)
     if not meter.samples and not chunk.chunk:
-        raise decoder.failure() if not ended_well else MediaError("no_samples", log)
+        if not ended_well:
+            raise decoder.failure()
+        raise MediaError("no_such_part" if chunk.media.start_s else "no_samples", log)
     told, end_s = decoder.source(), (meter.first + meter.samples) / SAMPLE_RATE_HZ
     # The container's length is that of its longest track: with others, audio may honestly be shorter.
     damaged = not ended_well or decoder.cut_short()
-    declared_s = told.declared_s if damaged or not told.has_others else None
+    declared_s = _declared_s(chunk.media, told.declared_s if damaged or not told.has_others else None)
     problems: tuple[Problem, ...] = ()
     if ended and (damaged or (declared_s and end_s < WHOLE * declared_s - 1)):
         claimed = f" of {declared_s:.1f}" if declared_s else ""
-        message = f"only {end_s:.1f}{claimed} seconds could be decoded: the file is cut short or damaged"
+        why = "its file ends before, or is damaged" if chunk.media.is_part else "the file is cut short or damaged"
+        message = f"only {end_s:.1f}{claimed} seconds could be decoded: {why}"
         problems = (Problem("media", "truncated", message),)
     return AudioFacts(
         duration_s=round(meter.samples / SAMPLE_RATE_HZ, 3),

@@ -125,7 +125,7 @@ class Cut(beam.DoFn):
 
 
 def plan(found: MediaFile | DeadLetter, layers: Layers, inventory: Inventory, config: PlanConfig) -> MediaChunk:
-    """What is missing of one media, as one chunk; its number of chunks stays open where it may be long.
+    """What is missing of one media, as one chunk; its number of chunks stays open where it is looked into first.
 
     The names of what is committed tell; nothing is read.
     """
@@ -137,7 +137,7 @@ def plan(found: MediaFile | DeadLetter, layers: Layers, inventory: Inventory, co
     if chunks := inventory.complete(source):
         saved = inventory.saved.get(name_key(found.name)) == (layers.state(found),)
         return chunk._replace(chunks=chunks, transcribed=True, saved=saved)
-    if config.chunks.may_be_long(found):
+    if config.chunks.is_looked_into(found):
         return chunk._replace(chunks=0, committed=inventory.chunks.get(source, ()))
     return chunk
 

@@ -24,6 +24,7 @@ from transforms.media.mix import mix_and_left
 from transforms.media.suffixes import AUDIO, MP4, suffix_of
 from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
+LAST_WORDS = 1000  # characters
 OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}  # exit codes of what others have ended
 UNMIXED = "there is not enough information to do it"
 EXITING = "Exiting normally, received signal"  # ffmpeg caught one
@@ -56,7 +57,6 @@ class Wanted(NamedTuple):
     from_s: int = 0  # jump there first
     length_s: int | None = None
     channels: int = 1  # what is mixed into; 0 gives the two of mix.py
-    kept: bool = False  # to be heard by people, as Ogg Opus, instead of samples
 
 
 @functools.cache
@@ -201,18 +201,33 @@ def probe(url: str, protocols: str, track: str, timeout_s: float) -> Source:
         return decoder.source()
 
 
-def convert(url: str, protocols: str, track: str, timeout_s: float, target: pathlib.Path) -> None:
-    """Write the audio as Ogg Opus of 24 kbit/s, mono: small, and what every browser plays.
+def convert(sound: Iterator[bytes], target: pathlib.Path, timeout_s: float) -> None:
+    """Write samples of one channel as Ogg Opus of 24 kbit/s: small, and what every browser plays.
 
     Raises:
-        MediaError: nothing came.
+        MediaError: ffmpeg could not.
     """
-    with Decoder(url, protocols, Wanted(track, kept=True), timeout_s) as encoder, target.open("wb") as out:
-        for piece in encoder.pieces():
-            out.write(piece)
-        encoder.finish()
-        if not out.tell():
-            raise encoder.failure()
+    same = {"fflags": "+bitexact", "flags:a": "+bitexact"}  # whenever it is made
+    samples = ffmpeg.input("pipe:0", format="s16le", ac=1, ar=SAMPLE_RATE_HZ, hide_banner=None, loglevel="error")
+    kept = samples.output("pipe:1", format="ogg", acodec="libopus", audio_bitrate="24k", **same)
+    command, pipe = ffmpeg.compile(kept, cmd=find_ffmpeg()), subprocess.PIPE
+    with (
+        target.open("wb") as out,
+        subprocess.Popen(command, stdin=pipe, stdout=out, stderr=pipe, process_group=0) as encoder,
+    ):
+        _running.add(encoder)
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                for piece in sound:
+                    encoder.stdin.write(piece)  # type: ignore[union-attr]
+            _, words = encoder.communicate(timeout=timeout_s)
+        except BaseException:
+            encoder.kill()
+            raise
+        finally:
+            _running.discard(encoder)
+    if encoder.returncode:
+        raise MediaError("decode_failed", words.decode("utf-8", "replace")[-LAST_WORDS:])
 
 
 def command_of(url: str, protocols: str, wanted: Wanted) -> list[str]:
@@ -232,11 +247,6 @@ def _stream(url: str, protocols: str, wanted: Wanted) -> object:
     # As the input of a filter it is the first track that matches; -map would take all of the language.
     track = f"a:{number}" if number.isdigit() else f"a:m:language:{number}"
     even = _even(source[track])
-    if wanted.kept:
-        same = {"fflags": "+bitexact", "flags:a": "+bitexact"}  # whenever it is made
-        return even.output(
-            "pipe:1", format="ogg", acodec="libopus", audio_bitrate="24k", ac=1, ar=SAMPLE_RATE_HZ, **same
-        )
     if not wanted.channels:
         return mix_and_left(source[track], _even).output("pipe:1", format="s16le", acodec="pcm_s16le", **limit)
     return even.output("pipe:1", format="s16le", acodec="pcm_s16le", ac=wanted.channels, ar=SAMPLE_RATE_HZ, **limit)

@@ -16,11 +16,11 @@ from typing import Any, Protocol, TypeVar
 import ffmpeg
 import numpy as np
 
-from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
+from transforms.records import SAMPLE_RATE_HZ
 
 PART = SAMPLE_RATE_HZ  # samples that are decided on together
 BLOCK = 16 * PART
-CANCELLED = 10**-1.5  # of the left channel's power: a mix of less is none. Right alone has no left to be compared with
+CANCELLED = 10**-1.5  # of the left channel's power: a mix of less is none. Without a left there is nothing to compare
 NOTHING = 4.0  # power of a left channel of two in the last bits of 16, of which the mix may keep none
 OUT_OF_STEP = 10**-1.2  # of the power that the mix of channels has which know nothing of each other
 HEARD = 10**-2.0  # of the loudest channel's power: those below it have nothing to say
