@@ -9,7 +9,7 @@ import random
 from typing import NamedTuple
 
 from runners.dataflow.machines import CPU_MACHINE, DISK_GB, PRICES_OF, Gpu, Machine
-from transforms.chunks import ChunkConfig, opened
+from transforms.chunks import ChunkConfig, length_s, opened
 from transforms.dead_letters import MediaError
 from transforms.media import ffmpeg
 from transforms.records import MediaFile
@@ -55,7 +55,8 @@ class Extent:
 def _seconds(media: MediaFile, config: ChunkConfig) -> float:
     """How long the media says it is; 0 where it says nothing."""
     with contextlib.suppress(MediaError), opened(media, config.stores) as source:
-        return ffmpeg.probe(source.url, source.protocols, config.audio_track, config.decode_timeout_s).said_s
+        told = ffmpeg.probe(source.url, source.protocols, config.audio_track, config.decode_timeout_s)
+        return length_s(media, told.said_s)
     return 0.0
 
 

@@ -143,6 +143,8 @@ class TranscriptRow(TypedDict):
     version: str
     # length of the decoded audio
     duration_sec: float
+    # where the media begins in its file, for a part of one; null for a file
+    offset_sec: float | None
     # of the source, in Hz
     sampling_rate: int
     # of the source

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -16,18 +17,27 @@ import numpy as np
 from transforms.dead_letters import MediaError
 from transforms.layers import chunk_name
 from transforms.media import ffmpeg
-from transforms.media.voice_activity import BLOCK_SAMPLES, FRAME_SAMPLES, VoiceActivity
+from transforms.media.level import Listener
+from transforms.media.mix import mixed
+from transforms.media.voice_activity import BLOCK_SAMPLES, FRAME_SAMPLES
 from transforms.media.windows import loudness, quietest
 from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, MediaChunk, MediaFile
 from transforms.storage import Entry, MediaSource, Stores
 
 SEAM_S = 30  # around the nominal place, in which the seam is looked for: somebody pauses in that time
 RUN_IN_S = 5  # decoded before a jump's place and thrown away, until the decoder has what it remembers of the past
+FAR_S = 60  # into its file, from which on a part is jumped to where that can be done: decoding so much takes no time
 LOWEST_BYTES_PER_S = 4_000  # 32 kbit/s: a file too small to be long at this rate is not looked into
-# Where a jump lands is right to the sample in these (tests/transforms/test_chunks.py). Others count time in
-# milliseconds (Matroska, FLV), by the bit rate, or anew in each part; those are decoded from the start.
-EXACT = {"wav", "w64", "aiff", "flac", "mov"}
+# Where a jump lands is right to the sample in these codecs of these containers (tests/transforms/test_chunks.py).
+# Other containers count time in milliseconds (Matroska, FLV), by the bit rate, or anew in each part; and where a
+# packet of another codec begins, WAV does not know. Those are decoded from the start.
+SAMPLES = re.compile("pcm_")
+EXACT = {"wav": SAMPLES, "w64": SAMPLES, "aiff": SAMPLES, "flac": re.compile("flac$")}
+EXACT["mov"] = re.compile("pcm_|(?:aac|alac|mp3)$")
 SPEECH = 0.35  # probability below which a frame is a pause
+
+
+Sound = contextlib.AbstractContextManager[tuple[ffmpeg.Decoder, Iterator[bytes]]]  # a decoder, and what it gives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +61,13 @@ class ChunkConfig:
         return round(self.chunk_minutes * 60) * SAMPLE_RATE_HZ
 
     def may_be_long(self, media: MediaFile) -> bool:
+        if media.length_s:
+            return 0 < self.chunk_minutes * 60 < media.length_s
         return self.chunk_minutes > 0 and media.size_bytes > self.chunk_minutes * 60 * LOWEST_BYTES_PER_S
+
+    def is_looked_into(self, media: MediaFile) -> bool:
+        """Whether it is worth asking the container how long the media is, and whether the decoder may jump in it."""
+        return media.start_s >= FAR_S or self.may_be_long(media)
 
 
 def chunks_of(media: MediaChunk, config: ChunkConfig) -> list[MediaChunk]:
@@ -61,12 +77,24 @@ def chunks_of(media: MediaChunk, config: ChunkConfig) -> list[MediaChunk]:
         track, timeout_s = config.audio_track, config.decode_timeout_s
         told = ffmpeg.probe(source.url, source.protocols, track, timeout_s)
         # The last chunk may be half as long again: better than a sliver of its own.
-        count = max(1, math.floor(told.said_s / (config.chunk_minutes * 60) + 0.5))
-        seekable = bool(EXACT.intersection(told.container.split(",")))
+        count = max(1, math.floor(length_s(media.media, told.said_s) / (config.chunk_minutes * 60 or math.inf) + 0.5))
+        seekable = is_exact(told)
     all_of_them = [
         media._replace(chunk=number, chunks=count, seekable=seekable, committed=()) for number in range(count)
     ]
     return [chunk for chunk in all_of_them if chunk_name(chunk) not in media.committed]
+
+
+def length_s(media: MediaFile, of_file_s: float) -> float:
+    """How long the media is, which may be a part of its file, by what its file's container says; 0: nobody knows."""
+    rest_s = max(0.0, of_file_s - media.start_s)
+    return min(media.length_s, rest_s or media.length_s) or rest_s
+
+
+def is_exact(told: ffmpeg.Source) -> bool:
+    """Whether a jump in such a media is right to the sample."""
+    codecs = [EXACT[kind] for kind in told.container.split(",") if kind in EXACT]
+    return any(codec.match(told.codec) for codec in codecs)
 
 
 @contextlib.contextmanager
@@ -87,6 +115,24 @@ def opened(media: MediaFile, stores: Stores) -> Iterator[MediaSource]:
         if media.size_bytes == 0:
             raise MediaError("empty_file")
         yield source
+
+
+@contextlib.contextmanager
+def sound(
+    source: MediaSource, config: ChunkConfig, channels: int, from_s: int
+) -> Iterator[tuple[ffmpeg.Decoder, Iterator[bytes]]]:
+    """A decoder and its sound in blocks: so many channels as they are, or all in one where that is 0."""
+
+    def start(channels: int) -> ffmpeg.Decoder:
+        wanted = ffmpeg.Wanted(config.audio_track, from_s, channels=channels)
+        return ffmpeg.Decoder(source.url, source.protocols, wanted, config.decode_timeout_s)
+
+    if not channels:
+        with mixed(start) as found:
+            yield found
+        return
+    with start(channels) as decoder:
+        yield decoder, decoder.blocks(BLOCK_SAMPLES)
 
 
 class Samples:
@@ -120,10 +166,16 @@ def seam_region(seam: int, config: ChunkConfig) -> tuple[int, int]:
 
 
 def jump_s(chunk: MediaChunk, config: ChunkConfig) -> int:
-    """Where to begin decoding, in seconds: some way before the chunk, or at the start of the media."""
-    if not chunk.seekable or not chunk.chunk:
+    """Where to begin decoding, in seconds of the file: some way before the chunk, or at the file's start."""
+    if not chunk.seekable:
         return 0
-    return seam_region(chunk.chunk, config)[0] // SAMPLE_RATE_HZ - RUN_IN_S
+    first = seam_region(chunk.chunk, config)[0] if chunk.chunk else 0
+    return max(0, (origin(chunk.media) + first) // SAMPLE_RATE_HZ - RUN_IN_S)
+
+
+def origin(media: MediaFile) -> int:
+    """The sample of its file that the media begins with."""
+    return round(media.start_s * SAMPLE_RATE_HZ)
 
 
 def begin(samples: Samples, chunk: MediaChunk, config: ChunkConfig) -> tuple[int, bytes]:
@@ -131,18 +183,18 @@ def begin(samples: Samples, chunk: MediaChunk, config: ChunkConfig) -> tuple[int
 
     `samples` begin where `jump_s` says; what comes before the chunk is taken from them.
     """
+    before = origin(chunk.media) - jump_s(chunk, config) * SAMPLE_RATE_HZ
     if not chunk.chunk:
+        samples.skip(before)
         return 0, b""
     first, last = seam_region(chunk.chunk, config)
-    samples.skip(first - jump_s(chunk, config) * SAMPLE_RATE_HZ)
+    samples.skip(before + first)
     region = samples.take(last - first)
-    seam = choose_seam(region, samples.channels)
-    return first + seam, region[seam * samples.width :]
+    seam = _seam(region, first, samples.channels)
+    return seam, region[(seam - first) * samples.width :]
 
 
-def end_of(
-    chunk: MediaChunk, config: ChunkConfig, decoder_from: Callable[[int], ffmpeg.Decoder], channels: int
-) -> int | None:
+def end_of(chunk: MediaChunk, config: ChunkConfig, sound_from: Callable[[int], Sound], channels: int) -> int | None:
     """Where the next chunk begins, decoded behind the very jump that it begins with; None where nobody jumps.
 
     A decoder that jumped need not give the same last bits, and the choice may hang on them. Without jumps both
@@ -151,8 +203,8 @@ def end_of(
     if not chunk.seekable or chunk.chunk == chunk.chunks - 1:
         return None
     following = chunk._replace(chunk=chunk.chunk + 1)
-    with decoder_from(jump_s(following, config)) as decoder:
-        samples = Samples(decoder.blocks(BLOCK_SAMPLES), channels)
+    with sound_from(jump_s(following, config)) as (decoder, blocks):
+        samples = Samples(blocks, channels)
         start, _ = begin(samples, following, config)
         if samples.ended:
             decoder.finish()  # raises where something outside ended it: the seam would be another one
@@ -165,22 +217,45 @@ def blocks_of(
     """The chunk's audio in blocks of BLOCK_SAMPLES (the last may be shorter), from its sample `start` to `end`.
 
     `head` are its first samples, which `begin` has taken. Without an end, it is the seam that is found on the way, or
-    the last chunk's: all that there is.
+    the last chunk's: all that there is of the media.
     """
     is_last = chunk.chunk == chunk.chunks - 1
     first, last = seam_region(chunk.chunk + 1, config)
-    until = first if end is None and not is_last else end
+    length = round(chunk.media.length_s * SAMPLE_RATE_HZ) or None
+    until = length if is_last else first if end is None else end
     block, at = bytearray(head), start + len(head) // samples.width
-    while piece := samples.take(BLOCK_SAMPLES if until is None else min(BLOCK_SAMPLES, until - at)):
+    while piece := samples.take(BLOCK_SAMPLES if until is None else max(0, min(BLOCK_SAMPLES, until - at))):
         at += len(piece) // samples.width
         block += piece
         yield from _full(block, BLOCK_SAMPLES * samples.width)
     if end is None and not is_last:
         region = samples.take(last - first)
-        block += region[: choose_seam(region, samples.channels) * samples.width]
+        block += region[: (_seam(region, first, samples.channels) - first) * samples.width]
         yield from _full(block, BLOCK_SAMPLES * samples.width)
     if block:
         yield bytes(block)
+
+
+def sound_of(media: MediaFile, source: MediaSource, config: ChunkConfig) -> Iterator[bytes]:
+    """All the samples of a media, of all its channels in one.
+
+    Raises:
+        MediaError: there are none, or not all that there are.
+    """
+    chunk, came = MediaChunk(media), False
+    if media.start_s >= FAR_S:
+        told = ffmpeg.probe(source.url, source.protocols, config.audio_track, config.decode_timeout_s)
+        chunk = chunk._replace(seekable=is_exact(told))
+    with sound(source, config, 0, jump_s(chunk, config)) as (decoder, pieces):
+        samples = Samples(pieces)
+        begin(samples, chunk, config)
+        for block in blocks_of(samples, chunk, config, 0, b"", None):
+            came = True
+            yield block
+        if samples.ended:
+            decoder.finish()
+        if not came:
+            raise decoder.failure()
 
 
 def _full(block: bytearray, size: int) -> Iterator[bytes]:
@@ -190,16 +265,28 @@ def _full(block: bytearray, size: int) -> Iterator[bytes]:
         del block[:size]
 
 
+def _seam(region: bytes, first: int, channels: int) -> int:
+    """The sample of the seam in a region that begins with the sample `first`.
+
+    It lies between two frames as they are counted from the start of the media: so a chunk has the frames, and with
+    them the windows, that the whole media has.
+    """
+    seam = first + choose_seam(region, channels)
+    aligned = seam - seam % FRAME_SAMPLES
+    return aligned if aligned >= first else seam
+
+
 def choose_seam(pcm: bytes, channels: int = 1) -> int:
     """The place of the seam in these samples: the middle of the longest pause, of several the first.
 
     Where nobody pauses it is the quietest place.
     """
     mono = np.frombuffer(pcm, np.int16).reshape(-1, channels).mean(axis=1).astype(np.int16).tobytes()
-    voice, size = VoiceActivity(), BLOCK_SAMPLES * BYTES_PER_SAMPLE
+    listener, size = Listener(), BLOCK_SAMPLES * BYTES_PER_SAMPLE
     if not mono:
         return 0
-    probabilities = np.concatenate([voice.probabilities(mono[at : at + size]) for at in range(0, len(mono), size)])
+    heard = [listener.hear(mono[at : at + size])[1] for at in range(0, len(mono), size)]
+    probabilities = np.concatenate([*heard, listener.finish()[1]])
     edges = np.flatnonzero(np.diff(np.concatenate([[0], probabilities < SPEECH, [0]]).astype(int)))
     pauses = edges.reshape(-1, 2)
     if len(pauses):

@@ -46,6 +46,7 @@ TRANSCRIPTS = pa.schema(
     [
         *_MEDIA,
         _field("duration_sec", pa.float64(), "length of the decoded audio", False),
+        _field("offset_sec", pa.float64(), "where the media begins in its file, for a part of one; null for a file"),
         _field("sampling_rate", pa.int32(), "of the source, in Hz", False),
         _field("channels", pa.int32(), "of the source", False),
         _field("codec", pa.string(), "of the source's audio, as ffmpeg names it", False),
@@ -113,6 +114,7 @@ def transcript_row(transcript: Transcript) -> dict[str, Any]:
         "media_id": media.media_id,
         "version": media.version,
         "duration_sec": audio.duration_s,
+        "offset_sec": media.start_s if media.is_part else None,
         "sampling_rate": audio.sampling_rate_hz,
         "channels": audio.channels,
         "codec": audio.codec,

@@ -34,6 +34,7 @@ CODES = {
     "no_audio_track": "The file has no audio track. Nothing can be transcribed from it.",
     "no_such_track": "The file has no audio track that `--audio_track` names. Choose another one.",
     "no_samples": "The audio track holds no samples. The file is a header without content: fetch it again.",
+    "no_such_part": "The file ends before this part of it begins. Put the manifest's `offset` right.",
     "too_long": "The audio is longer than `--max_media_hours`. Raise it if that is meant; add `--retry_failed`.",
     "too_many_channels": "The audio has more channels than `--channels split` takes. Use mix; add `--retry_failed`.",
     "decoder_timeout": "The decoder gave no audio for `--decode_timeout_s`. Raise it, and add `--retry_failed`.",
@@ -52,8 +53,10 @@ PROBLEMS = {  # of a media that still has a transcript
     "engine_failed": "The model failed on this window. `--retry_failed` tries chunks again of which none worked.",
     "not_a_number": "The model gave no numbers for this window; its text may be wrong: try `--dtype float32`.",
     "token_limit": "The text of this window ran into the model's token limit, so its end is missing.",
+    "quiet": "Speech was recorded far too quietly, and was raised; look at the recorder's gain. Its text is whole.",
     "translation_failed": "The translator gave no usable answer for this cue. The next run asks for it again.",
 }
+HARMLESS = {"quiet"}  # problems that leave the text whole: status and coverage know nothing of them
 RETRYABLE = {"missing", "broken_link", "not_fetched", "no_match", "unreadable", "store_failed", "changed"}
 RETRYABLE |= {
     "decoder_timeout",

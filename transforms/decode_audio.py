@@ -21,14 +21,14 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.chunks import ChunkConfig, Samples, begin, blocks_of, end_of, jump_s, opened
+from transforms.chunks import ChunkConfig, Samples, begin, blocks_of, end_of, jump_s, opened, origin, sound
 from transforms.dead_letters import MediaError, attempt
 from transforms.layers import Layers
 from transforms.media import ffmpeg
 from transforms.media.ffmpeg_log import Source
 from transforms.media.headers import HEAD_BYTES, READERS, Promise, promised
+from transforms.media.level import Listener, problems_of
 from transforms.media.timeline import Gap
-from transforms.media.voice_activity import BLOCK_SAMPLES, VoiceActivity
 from transforms.media.windows import Window, WindowConfig, WindowCutter
 from transforms.metrics import DECODE, UNWATCHED, StepMetrics, Watch
 from transforms.records import (
@@ -211,13 +211,18 @@ def _decoded(chunk: MediaChunk, config: DecodeConfig, stopped: Callable[[], bool
     started = time.monotonic()
     with opened(chunk.media, config.chunks.stores) as source:
         channels = _channels(source, config)
-        decoder_from = functools.partial(_decoder, source, config, channels)
-        end = end_of(chunk, config.chunks, decoder_from, channels)
-        with decoder_from(jump_s(chunk, config.chunks)) as decoder:
-            samples = Samples(decoder.blocks(BLOCK_SAMPLES), channels)
+        sound_from = functools.partial(sound, source, config.chunks, channels if config.channels == "split" else 0)
+        end = end_of(chunk, config.chunks, sound_from, channels)
+        with sound_from(jump_s(chunk, config.chunks)) as (decoder, pieces):
+            samples = Samples(pieces, channels)
             first, head = begin(samples, chunk, config.chunks)
             held, number = None, 0
-            meter = Meter(config.max_media_hours, first, samples.width, lambda: decoder.source().declared_s)
+            meter = Meter(
+                config.max_media_hours,
+                first,
+                samples.width,
+                lambda: _declared_s(chunk.media, decoder.source().declared_s),
+            )
             blocks = blocks_of(samples, chunk, config.chunks, first, head, end)
             for channel, window in _cut(blocks, meter, config, channels, stopped):
                 if held:
@@ -232,11 +237,6 @@ def _decoded(chunk: MediaChunk, config: DecodeConfig, stopped: Callable[[], bool
             )
     last = held or SpeechWindow(chunk, 0, 0, b"", config.tasks)
     yield last._replace(total=number, audio=audio)
-
-
-def _decoder(source: MediaSource, config: DecodeConfig, channels: int, from_s: int) -> ffmpeg.Decoder:
-    wanted = ffmpeg.Wanted(config.chunks.audio_track, from_s, channels=channels)
-    return ffmpeg.Decoder(source.url, source.protocols, wanted, config.chunks.decode_timeout_s)
 
 
 def _channels(source: MediaSource, config: DecodeConfig) -> int:
@@ -257,6 +257,7 @@ class Meter:
     first: int  # sample of the media that the stream begins with
     width: int  # bytes of a sample of all channels
     declared_s: Callable[[], float | None]  # asked when the first samples have come
+    listeners: list[Listener] = dataclasses.field(default_factory=list)  # one for each channel
     samples: int = 0
     speech_s: float = 0.0
 
@@ -288,23 +289,32 @@ def _cut(
 ) -> Iterator[tuple[int | None, Window]]:
     """(channel, window) of each window, as they come; the channel is None where all are mixed into one."""
     names = [None] if config.channels == "mix" else list(range(channels))
-    streams = [(name, VoiceActivity(), WindowCutter(config.windows)) for name in names]
+    streams = [(name, Listener(), WindowCutter(config.windows)) for name in names]
+    meter.listeners = [listener for _, listener, _ in streams]
     for block in blocks:
         if stopped():
             return
         meter.measure(block)
         together = np.frombuffer(block, np.int16).reshape(-1, channels)
-        for at, (name, voice, cutter) in enumerate(streams):
-            pcm = together[:, at].tobytes()
-            yield from ((name, window) for window in _measured(cutter.feed(pcm, voice.probabilities(pcm)), meter))
-    for name, _, cutter in streams:
-        yield from ((name, window) for window in _measured(cutter.finish(), meter))
+        for at, (name, listener, cutter) in enumerate(streams):
+            heard = listener.hear(together[:, at].tobytes())
+            yield from ((name, window) for window in _measured(cutter.feed(*heard), meter))
+    for name, listener, cutter in streams:
+        left = itertools.chain(cutter.feed(*listener.finish()), cutter.finish())
+        yield from ((name, window) for window in _measured(left, meter))
 
 
 def _measured(windows: Iterator[Window], meter: Meter) -> Iterator[Window]:
     for window in windows:
         meter.speech_s += window.speech_s
         yield window
+
+
+def _declared_s(media: MediaFile, of_file_s: float | None) -> float | None:
+    """How long the media says it is: a part of a file as long as whoever named it says, or up to the file's end."""
+    if media.length_s or of_file_s is None:
+        return media.length_s or None
+    return max(0.0, of_file_s - media.start_s)
 
 
 def _facts(
@@ -322,24 +332,26 @@ def _facts(
         MediaError: not one sample of the media came, or the store did not give every byte.
     """
     ended_well, log = (True, "")
-    if ended or chunk.chunk == chunk.chunks - 1:
+    if ended:
         ended_well, log = decoder.finish()
     else:
         decoder.stop()
     _check_whole(source)
     if not meter.samples and not chunk.chunk:
-        raise decoder.failure() if not ended_well else MediaError("no_samples", log)
+        if not ended_well:
+            raise decoder.failure()
+        raise MediaError("no_such_part" if chunk.media.start_s else "no_samples", log)
     told, end_s = decoder.source(), (meter.first + meter.samples) / SAMPLE_RATE_HZ
-    promise = _promise(chunk.media, stores, told, end_s) if ended else Promise()
+    promise = _promise(chunk.media, stores, told, chunk.media.start_s + end_s) if ended else Promise()
     damaged = not ended_well or decoder.cut_short() or decoder.gave_up or promise.size_bytes > chunk.media.size_bytes
     # The container's length is that of its longest track: with others, audio may honestly be shorter.
-    declared_s = promise.length_s or told.declared_s if damaged or not told.has_others else None
-    lost = [gap for gap in decoder.gaps if damaged and meter.first <= gap.start < meter.first + meter.samples]
+    of_file_s = promise.length_s or told.declared_s if damaged or not told.has_others else None
+    declared_s = _declared_s(chunk.media, of_file_s)
+    in_media = [gap._replace(start=gap.start - origin(chunk.media)) for gap in decoder.gaps if damaged]
+    lost = [gap for gap in in_media if meter.first <= gap.start < meter.first + meter.samples]
     problems = tuple(map(_damage, lost))
     if ended and ((damaged and not lost) or ffmpeg.is_short(end_s, declared_s)):
-        claimed = f" of {declared_s:.1f}" if declared_s else ""
-        message = f"only {end_s:.1f}{claimed} seconds could be decoded: the file is cut short or damaged"
-        problems = (Problem("media", "truncated", message), *problems)
+        problems = (_truncated(chunk.media, end_s, declared_s), *problems)
     return AudioFacts(
         duration_s=round(meter.samples / SAMPLE_RATE_HZ, 3),
         declared_s=declared_s,
@@ -348,9 +360,15 @@ def _facts(
         codec=told.codec,
         speech_s=round(meter.speech_s, 3),
         decode_s=round(decode_s, 3),
-        problems=problems,
+        problems=(*problems, *problems_of(meter.listeners, meter.speech_s)),
         lost_s=round(sum(gap.samples for gap in lost) / SAMPLE_RATE_HZ, 3),
     )
+
+
+def _truncated(media: MediaFile, end_s: float, declared_s: float | None) -> Problem:
+    claimed = f" of {declared_s:.1f}" if declared_s else ""
+    why = "its file ends before, or is damaged" if media.is_part else "the file is cut short or damaged"
+    return Problem("media", "truncated", f"only {end_s:.1f}{claimed} seconds could be decoded: {why}")
 
 
 def _damage(gap: Gap) -> Problem:

@@ -127,7 +127,7 @@ class Cut(beam.DoFn):
 
 
 def plan(found: MediaFile | DeadLetter, layers: Layers, inventory: Inventory, config: PlanConfig) -> MediaChunk:
-    """What is missing of one media, as one chunk; its number of chunks stays open where it may be long.
+    """What is missing of one media, as one chunk; its number of chunks stays open where it is looked into first.
 
     The names of what is committed tell; nothing is read but the notes of media that lack a file.
     """
@@ -142,7 +142,7 @@ def plan(found: MediaFile | DeadLetter, layers: Layers, inventory: Inventory, co
     if chunks := complete(committed):
         saved = source not in inventory.again and _is_saved(found, layers, inventory)
         return chunk._replace(chunks=chunks, transcribed=True, saved=saved)
-    if config.chunks.may_be_long(found):
+    if config.chunks.is_looked_into(found):
         return chunk._replace(chunks=0, committed=committed)
     return chunk
 

@@ -40,6 +40,10 @@ class MediaFile(NamedTuple):
     start_s: float = 0.0  # where the media begins in its file: a manifest may name a part of one
     length_s: float = 0.0  # of that part; 0 goes on to the end of the file
 
+    @property
+    def is_part(self) -> bool:
+        return self.start_s > 0 or self.length_s > 0
+
 
 class DeadLetter(NamedTuple):
     """Why a media could not be done, and what to do about it."""

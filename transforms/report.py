@@ -58,6 +58,7 @@ class Shown(NamedTuple):
     links: list[str]  # what a player may play, the best first
     silence: str  # why there is no player
     is_video: bool
+    offset_s: float  # where the media begins in what is played
 
 
 def report(
@@ -75,8 +76,9 @@ def report(
 
     def shown(highlight: Highlight) -> Shown:
         media = highlight.transcript.media
-        links, silence = player(media, about.output, kept_audio(media))
-        return Shown(highlight, links, silence, suffix_of(media.uri) in VIDEO)
+        kept = kept_audio(media)
+        links, silence = player(media, about.output, kept)
+        return Shown(highlight, links, silence, suffix_of(media.uri) in VIDEO, 0.0 if kept else media.start_s)
 
     return _template().render(
         summary=summary,
@@ -96,7 +98,10 @@ def report(
 
 def player(media: MediaFile, output: str, kept: str | None) -> tuple[list[str], str]:
     """What a player may play of the media, seen from a page in the output, or why there is nothing."""
-    links = [link for link in (_link(media.uri, output), kept and urllib.parse.quote(kept)) if link]
+    places = [_link(media.uri, output), kept and urllib.parse.quote(kept)]
+    if kept and media.is_part:  # its times are not those of its file
+        del places[0]
+    links = [link for link in places if link]
     if links:
         return links, ""
     scheme = media.uri.partition("://")[0]

@@ -18,7 +18,7 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
 from transforms.ahead import InFlight
-from transforms.chunks import ChunkConfig, opened
+from transforms.chunks import ChunkConfig, opened, sound_of
 from transforms.dataset_schema import SCHEMA_VERSION, transcript_row
 from transforms.dead_letters import FailureLimit, MediaError, dead_letter
 from transforms.failure_count import failure_count
@@ -169,7 +169,7 @@ def kept_audio(media: MediaFile, config: ChunkConfig | None) -> Iterator[dict[st
         made = {file_of(media, "opus"): target}
         try:
             with opened(media, config.stores) as source, writing_scratch():
-                convert(source.url, source.protocols, config.audio_track, config.decode_timeout_s, target)
+                convert(sound_of(media, source, config), target, config.decode_timeout_s)
                 source.check()
         except (MediaError, OSError) as error:
             log.warning("%s: its audio could not be kept: %s", media.id, error)  # its transcript is there anyway

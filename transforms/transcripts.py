@@ -7,7 +7,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from transforms.dead_letters import MediaError
+from transforms.dead_letters import HARMLESS, MediaError
 from transforms.layers import LOST, Layers
 from transforms.records import (
     AudioFacts,
@@ -97,7 +97,7 @@ def assemble(chunks: Sequence[ChunkTranscript], provenance: Provenance) -> Trans
         language=language,
         language_probability=probability,
         segments=segments,
-        status="partial" if problems else "ok" if segments else "empty",
+        status="partial" if _harm(problems) else "ok" if segments else "empty",
         coverage=_coverage(audio),
         infer_s=round(sum(window.infer_s for window in windows), 3),
         engine=provenance.engine,
@@ -220,13 +220,18 @@ def _merged(chunks: Sequence[ChunkTranscript]) -> AudioFacts:
     )
 
 
+def _harm(problems: Iterable[Problem]) -> bool:
+    """Whether text may be missing."""
+    return any(problem.code not in HARMLESS for problem in problems)
+
+
 def _seconds(window: WindowRecord) -> float:
     return max(window.end - window.start, 0.001)  # rounded to milliseconds, a sliver has no length
 
 
 def _coverage(audio: AudioFacts) -> float:
     claimed_s = audio.declared_s or audio.duration_s
-    if not audio.problems or not claimed_s:
+    if not _harm(audio.problems) or not claimed_s:
         return 1.0
     return round(min(1.0, (audio.duration_s - audio.lost_s) / claimed_s), 3)
 

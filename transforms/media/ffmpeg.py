@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import dataclasses
 import functools
-import itertools
 import os
 import pathlib
 import re
@@ -17,17 +16,20 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 import ffmpeg
 
 from transforms.dead_letters import MediaError
 from transforms.media.ffmpeg_log import Log, Source, failure_code
+from transforms.media.mix import mix_and_left
 from transforms.media.suffixes import AUDIO, MP4, suffix_of
 from transforms.media.timeline import Gap, Timeline
 from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
+LAST_WORDS = 1000  # characters
 OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}  # exit codes of what others have ended
+UNMIXED = "there is not enough information to do it"
 EXITING = "Exiting normally, received signal"  # ffmpeg caught one
 # Kinds of files that hold what they play. All others are refused: a playlist, a list of files or a session
 # description makes ffmpeg open what it names, be it another's media or a server.
@@ -67,7 +69,7 @@ class Wanted:
     track: str = ""  # number from 0, or language as the container tags it; "" is the first
     from_s: float = 0  # jump there first
     length_s: int | None = None
-    channels: int = 1  # what is mixed into
+    channels: int = 1  # what is mixed into; 0 gives the two of mix.py
 
     def __post_init__(self) -> None:
         check_track(self.track)
@@ -117,7 +119,7 @@ class Decoder:
         self._url, self._protocols, self._wanted, self._timeout_s = url, protocols, wanted, timeout_s
         self._first = self._running = _Process(url, protocols, wanted, timeout_s)
         self._timeline = Timeline(round(wanted.from_s * SAMPLE_RATE_HZ), self._longest)
-        self._width, self._came = wanted.channels * BYTES_PER_SAMPLE, 0
+        self._width, self._came = (wanted.channels or 2) * BYTES_PER_SAMPLE, 0
         self.gave_up = False
 
     def __enter__(self) -> Decoder:
@@ -177,6 +179,11 @@ class Decoder:
     def cut_short(self) -> bool:
         """Whether the container ended before its index does, or much of it is damaged. Call it after `finish`."""
         return self._first.log.cut_short(self.source().codec)
+
+    def unmixed(self) -> int:
+        """How many channels ffmpeg could not mix, not knowing where they stand; else 0. Call it when nothing came."""
+        self.finish()
+        return self.source().channels if UNMIXED in self._first.log.messages() else 0
 
     def failure(self) -> MediaError:
         """Why there is no audio at all, from ffmpeg's log."""
@@ -400,18 +407,35 @@ def probe(url: str, protocols: str, track: str, timeout_s: float) -> Source:
         return decoder.source()
 
 
-def convert(url: str, protocols: str, track: str, timeout_s: float, target: pathlib.Path) -> None:
-    """Write the audio as Ogg Opus of 24 kbit/s, mono: small, and what every browser plays.
+def convert(sound: Iterator[bytes], target: pathlib.Path, timeout_s: float) -> None:
+    """Write samples of one channel as Ogg Opus of 24 kbit/s: small, and what every browser plays.
 
     Raises:
-        MediaError: nothing came, or it could not be written.
+        MediaError: ffmpeg could not.
     """
-    with Decoder(url, protocols, Wanted(track), timeout_s) as decoder, target.open("wb") as out:
-        pieces = decoder.pieces()
-        first = next(pieces, b"")
-        if not first:
-            raise decoder.failure()
-        _encode(itertools.chain([first], pieces), out, timeout_s)
+    same = {"fflags": "+bitexact", "flags:a": "+bitexact"}  # whenever it is made
+    samples = ffmpeg.input("pipe:0", format="s16le", ac=1, ar=SAMPLE_RATE_HZ, hide_banner=None, loglevel="error")
+    kept = samples.output("pipe:1", format="ogg", acodec="libopus", audio_bitrate="24k", **same)
+    command, pipe = ffmpeg.compile(kept, cmd=find_ffmpeg()), subprocess.PIPE
+    with (
+        target.open("wb") as out,
+        subprocess.Popen(command, stdin=pipe, stdout=out, stderr=pipe, env=environment(), process_group=0) as encoder,
+    ):
+        _running.add(encoder)
+        try:
+            for piece in sound:
+                encoder.stdin.write(piece)  # type: ignore[union-attr]
+            _, words = encoder.communicate(timeout=timeout_s)
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            encoder.kill()
+            _, words = encoder.communicate()
+        except BaseException:
+            encoder.kill()
+            raise
+        finally:
+            _running.discard(encoder)
+    if encoder.returncode:
+        raise MediaError("decode_failed", words.decode("utf-8", "replace")[-LAST_WORDS:])
 
 
 def _encode(pieces: Iterator[bytes], out: IO[bytes], timeout_s: float) -> None:
@@ -462,10 +486,18 @@ def _streams(url: str, protocols: str, wanted: Wanted, mark: str, facts: int) ->
     number = wanted.track or "0"
     # As the input of a filter it is the first track that matches; -map takes all of the language.
     track = source[f"a:{number}" if number.isdigit() else f"a:m:language:{number}"]
-    timed = track.filter("aresample", SAMPLE_RATE_HZ).filter(mark).filter("asetpts", "NAN")
-    raw = {"format": "s16le", "acodec": "pcm_s16le", "ac": wanted.channels, "ar": SAMPLE_RATE_HZ}
+    sound = _resampled(track) if wanted.channels else mix_and_left(track, _resampled)
+    timed = sound.filter(mark).filter("asetpts", "NAN")
+    raw = {"format": "s16le", "acodec": "pcm_s16le", "ar": SAMPLE_RATE_HZ}
+    mixed = {"ac": wanted.channels} if wanted.channels else {}
     told = {"format": "framecrc", "codec": "copy", "frames:a": 1, "fflags": "+bitexact"}
-    return ffmpeg.merge_outputs(timed.output("pipe:1", **raw, **limit), track.output(f"pipe:{facts}", **told))
+    return ffmpeg.merge_outputs(
+        timed.output("pipe:1", **raw, **mixed, **limit), track.output(f"pipe:{facts}", **told)
+    )
+
+
+def _resampled(stream: Any) -> Any:
+    return stream.filter("aresample", SAMPLE_RATE_HZ)
 
 
 def network_options(url: str) -> dict[str, object]:
