@@ -11,7 +11,7 @@ TEXT = "राम आज बाज़ार जाएगा।"
 DEAD_LETTERS = 3
 FLAGS = "-m beam_pipeline --input in hindi --model demo"
 ASCII = {"PYTHONIOENCODING": "ascii"}
-SHOWN = ("caf\\udce9.mp3", "bro\\udcdfken.mp3", "page\\udcdf.mp3", "plain.mp3")
+SHOWN = ("caf\\xe9.mp3", "bro\\xdfken.mp3", "page\\xdf.mp3", "plain.mp3")
 
 
 def test_the_results_lie_under_stable_names_and_what_is_printed_can_be_read(made, tmp_path):
