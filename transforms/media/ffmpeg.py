@@ -44,11 +44,8 @@ PIPE_BYTES = 1 << 20  # read at a time, if there is so much
 LISTEN_S = 0.02  # how long the log may go unheard
 LONGEST_PIECE = SAMPLE_RATE_HZ  # samples of silence
 LAST_WORDS = 1000  # characters
-MISLEADING = {
-    "no_proxy",
-    "av_log_force_color",
-    "ffreport",
-}  # in the environment: who is asked, what the log looks like
+# In the environment: who is asked past our proxy, colours among the words of the log, and a file of it in the folder.
+MISLEADING = {"no_proxy", "av_log_force_color", "ffreport"}
 TRACK = re.compile(r"([0-9]{1,4}|[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?")
 WHOLE = 0.98  # decoded over declared length below which audio is missing; containers round and pad
 STEPS_S = (0.5, 2, 8, 32, 128, 512, 2048)  # behind where ffmpeg gave up, at which it is tried again
@@ -253,8 +250,9 @@ class _Process:
             os.set_blocking(descriptor, False)
 
     def frames(self, width: int) -> Iterator[tuple[int | None, bytes]]:
-        """The samples of some frames that go on from one another, and the time of the first: in samples from where
-        ffmpeg began, None where it has none.
+        """The time of a frame, and its samples with those of the frames that go on from it and are there too.
+
+        Times are in samples from where ffmpeg began, None where a frame has none.
 
         Args:
             width: bytes of a sample of all channels.
@@ -263,14 +261,7 @@ class _Process:
         for piece in self._pieces():
             held += piece
             while times and times[0][1] * width <= len(held):
-                at, samples = times.popleft()
-                while (
-                    times
-                    and at is not None
-                    and times[0][0] == at + samples
-                    and (samples + times[0][1]) * width <= len(held)
-                ):
-                    samples += times.popleft()[1]
+                at, samples = self._next_run(len(held) // width)
                 yield at, bytes(held[: samples * width])
                 del held[: samples * width]
             if not self.log.marked:  # nobody tells of times
@@ -279,6 +270,14 @@ class _Process:
                 del held[:whole]
         if rest := bytes(held[: len(held) // width * width]):  # it may have ended in the middle of a sample
             yield times[0][0] if times else None, rest
+
+    def _next_run(self, most: int) -> tuple[int | None, int]:
+        """The next frame's time, and the samples of it and of those that go on from it, no more than so many."""
+        times = self.log.times
+        at, samples = times.popleft()
+        while times and at is not None and times[0][0] == at + samples and samples + times[0][1] <= most:
+            samples += times.popleft()[1]
+        return at, samples
 
     def finish(self) -> tuple[bool, str]:
         if self._code is None:

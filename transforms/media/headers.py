@@ -1,4 +1,4 @@
-"""How much a file promises in its first bytes, where ffmpeg tells only of what is there: an interrupted copy shows."""
+"""How much a file promises in its first bytes, where ffmpeg tells only of what is there: half a copy shows."""
 
 from __future__ import annotations
 
