@@ -225,11 +225,14 @@ PARTS = {
     "header says nothing.wav": (sized(lambda size: 0), Outcome()),
     "streamed.wav": (sized(lambda size: UNKNOWN), Outcome()),
     "bits flipped.flac": (flipped(), Outcome()),
-    "bits flipped.opus": (flipped(every=100_000, behind=20_000), Outcome(status="partial", word_error=0.5)),
+    "bits flipped.opus": (
+        flipped(every=100_000, behind=20_000),
+        Outcome(status="partial", coverage=0.85, word_error=0.5),
+    ),
     "bits flipped.mp3": (flipped(every=1_997), Outcome()),
     "bits flipped.m4a": (
         flipped("-movflags", "+faststart", every=499),
-        Outcome(status="partial", heard=0, word_error=1),
+        Outcome(status="partial", heard=0, coverage=0.85, word_error=1),
     ),
     "a moment.wav": (made("-t", "0.05"), Outcome(status="empty", times=0, duration_s=0.05)),
     "a moment.mp3": (made("-t", "0.05"), Outcome(status="empty", times=0, duration_s=0.05)),

@@ -257,8 +257,9 @@ class _Process:
             os.set_blocking(descriptor, False)
 
     def frames(self, width: int) -> Iterator[tuple[int | None, bytes]]:
-        """The samples of some frames that go on from one another, and the time of the first: in samples from where
-        ffmpeg began, None where it has none.
+        """The time of a frame, and its samples with those of the frames that go on from it and are there too.
+
+        Times are in samples from where ffmpeg began, None where a frame has none.
 
         Args:
             width: bytes of a sample of all channels.
@@ -267,14 +268,7 @@ class _Process:
         for piece in self._pieces():
             held += piece
             while times and times[0][1] * width <= len(held):
-                at, samples = times.popleft()
-                while (
-                    times
-                    and at is not None
-                    and times[0][0] == at + samples
-                    and (samples + times[0][1]) * width <= len(held)
-                ):
-                    samples += times.popleft()[1]
+                at, samples = self._next_run(len(held) // width)
                 yield at, bytes(held[: samples * width])
                 del held[: samples * width]
             if not self.log.marked:  # nobody tells of times
@@ -283,6 +277,14 @@ class _Process:
                 del held[:whole]
         if rest := bytes(held[: len(held) // width * width]):  # it may have ended in the middle of a sample
             yield times[0][0] if times else None, rest
+
+    def _next_run(self, most: int) -> tuple[int | None, int]:
+        """The next frame's time, and the samples of it and of those that go on from it, no more than so many."""
+        times = self.log.times
+        at, samples = times.popleft()
+        while times and at is not None and times[0][0] == at + samples and samples + times[0][1] <= most:
+            samples += times.popleft()[1]
+        return at, samples
 
     def finish(self) -> tuple[bool, str]:
         if self._code is None:

@@ -2,7 +2,7 @@
 
 Only ffmpeg is needed, no ffprobe. Its log repeats the tags of a media, and a tag may look like any line of it. So
 what is known of the audio track comes from ffmpeg's second output, which holds no tags; frames are told by a mark
-that is drawn anew for each process; and a length that stands there twice is not believed.
+that is drawn anew for each process; and where the log gives two lengths, none is believed.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Log:
         # Addresses and speeds differ from run to run; letters must not.
         told = "\n".join([line for line in self._lines() if not FIGURES.match(line)][-6:])
         told = told.replace(NAME, self._name.decode("utf-8", "replace"))
-        told = re.sub(r" @ 0x[0-9a-f]+|http://127\.0\.0\.1:\d+/[\w-]+/", "", told)
+        told = re.sub(r" @ 0x[0-9a-f]+|@[0-9a-f]{16}\b|(?<=pipe:)\d+|http://127\.0\.0\.1:\d+/[\w-]+/", "", told)
         return re.sub("Format not on whitelist '.*'", "files of this kind are not opened", told)
 
     def messages(self) -> str:

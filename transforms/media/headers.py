@@ -1,4 +1,4 @@
-"""How much a file promises in its first bytes, where ffmpeg tells only of what is there: so a cut copy shows."""
+"""How much a file promises in its first bytes, where ffmpeg tells only of what is there: half a copy shows."""
 
 from __future__ import annotations
 

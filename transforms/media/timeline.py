@@ -12,6 +12,7 @@ LATER = SAMPLE_RATE_HZ // 10  # what all others may be: clocks are rounded, and 
 OVERLAP = SAMPLE_RATE_HZ  # up to so many samples again are the same ones; further back, the clock began anew
 NEW_CLOCK = 5 * SAMPLE_RATE_HZ  # a clock that began anew shows at most so much at its first frame
 MOST_GAPS = 20  # that are kept to be told of
+MOST_CLOCKS = 20  # that are remembered
 
 
 class Gap(NamedTuple):
@@ -88,4 +89,4 @@ class Timeline:
         return longest is not None and self._clocks[0] + time > longest + OVERLAP
 
     def _run(self, zero: int) -> None:
-        self._clocks = [*[clock for clock in self._clocks if clock != zero][-MOST_GAPS:], zero]
+        self._clocks = [*[clock for clock in self._clocks if clock != zero][-MOST_CLOCKS:], zero]
