@@ -16,8 +16,8 @@ from transforms.texts import printable_lines
 def prepare() -> None:
     """Make the streams of this process take whatever is said.
 
-    What a console's encoding lacks, and bytes of a name that are no UTF-8, show as escapes, as in the tables:
-    `caf\\udce9.mp3`. A stream that was closed before the start leads nowhere, or the next file opened would be it.
+    What a console's encoding lacks shows as escapes, as bytes of a name that are no UTF-8 do everywhere:
+    `caf\\xe9.mp3`. A stream that was closed before the start leads nowhere, or the next file opened would be it.
     """
     while (nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
