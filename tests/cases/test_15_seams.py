@@ -40,9 +40,13 @@ def test_every_sentence_is_in_one_window_of_one_chunk_at_its_place(made):
         assert len(cut) > 1, path.name
         assert {chunk.seekable for chunk in cut} == {path.name in JUMPED}, path.name
         assert len(found) == len(whole) == 50 - CUT_OFF.get(path.name, 0), path.name
-        assert [place(window) for window in found] == pytest.approx([place(each) for each in whole], abs=0.04), path.name
+        assert [place(window) for window in found] == pytest.approx([place(each) for each in whole], abs=0.04), (
+            path.name
+        )
         first_s = FIRST_S.get(path.name, 1.0)
-        wanted = [first_s + 6 * number + 20 * (path.name == "hole.m4a" and number > 21) for number in range(len(whole))]
+        wanted = [
+            first_s + 6 * number + 20 * (path.name == "hole.m4a" and number > 21) for number in range(len(whole))
+        ]
         assert [place(window) for window in found] == pytest.approx(wanted, abs=0.4), path.name
         assert [window.audio.problems for window in found if window.audio] == [()] * len(cut), path.name
 
@@ -54,7 +58,9 @@ def test_a_run_in_chunks_gives_the_texts_of_a_run_without(made, main_job, tmp_pa
         shutil.copy(made("15-seams") / "in" / name, folder)
 
     def texts(*flags: object) -> dict[str, list[str]]:
-        ran = main_job(tmp_path, "--formats", "json", *flags, output=str(tmp_path / "-".join(map(str, flags))), timeout=900)
+        ran = main_job(
+            tmp_path, "--formats", "json", *flags, output=str(tmp_path / "-".join(map(str, flags))), timeout=900
+        )
         assert ran.code == 0, ran.said
         return {name: [segment["text"] for segment in row["segments"]] for name, row in ran.rows().items()}
 

@@ -26,7 +26,6 @@ from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 LAST_WORDS = 1000  # characters
 OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}  # exit codes of what others have ended
-UNMIXED = "there is not enough information to do it"
 EXITING = "Exiting normally, received signal"  # ffmpeg caught one
 # Kinds of files that hold what they play. All others are refused: a playlist, a list of files or a session
 # description makes ffmpeg open what it names, be it another's media or a server.
@@ -88,6 +87,7 @@ class Decoder:
         self._process = _start(command_of(url, protocols, wanted))
         _running.add(self._process)
         self._log = Log(os.fsencode(url))
+        self._described = threading.Event()  # the log tells of the tracks, or has ended
         self._log_reader = threading.Thread(target=self._read_log, daemon=True)
         self._log_reader.start()
 
@@ -148,10 +148,11 @@ class Decoder:
         """Whether the container ended before its index does, or much of it is damaged. Call it after `finish`."""
         return self._log.cut_short()
 
-    def unmixed(self) -> int:
-        """How many channels ffmpeg could not mix, not knowing where they stand; else 0. Call it when nothing came."""
-        self.finish()
-        return self.source().channels if UNMIXED in self._log.messages() else 0
+    def unplaced(self) -> int:
+        """How many channels the track has, where nobody knows where they stand, else 0. Call it when a block came."""
+        self._described.wait(1)
+        source = self.source()
+        return 0 if source.placed else source.channels
 
     def failure(self) -> MediaError:
         """Why there is no audio at all, from ffmpeg's log."""
@@ -176,6 +177,9 @@ class Decoder:
         with contextlib.suppress(ValueError):  # closed while reading
             while piece := self._process.stderr.read1(1 << 16):  # type: ignore[attr-defined]
                 self._log.add(piece)
+                if self._log.described():
+                    self._described.set()
+        self._described.set()
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:
@@ -242,7 +246,7 @@ def _stream(url: str, protocols: str, wanted: Wanted) -> object:
     allowed = {"protocol_whitelist": protocols, "format_whitelist": FORMATS}
     jump = {"ss": wanted.from_s} if wanted.from_s else {}
     limit = {} if wanted.length_s is None else {"t": wanted.length_s}
-    source = ffmpeg.input(NAME, threads=1, **jump, **allowed, **network_options(url), **quiet)
+    source = ffmpeg.input(NAME, threads=1, **jump, **allowed, **network_options(url), **quiet, guess_layout_max=2)
     number = wanted.track or "0"
     # As the input of a filter it is the first track that matches; -map would take all of the language.
     track = f"a:{number}" if number.isdigit() else f"a:m:language:{number}"

@@ -34,6 +34,7 @@ class Source(NamedTuple):
     has_others: bool  # tracks beside it: what the container declares may be their length
     container: str = ""  # as ffmpeg names it: "mov,mp4,m4a,3gp,3g2,mj2"
     said_s: float = 0.0  # that length, or an estimate of it, 0 where there is neither
+    placed: bool = True  # it is known where the channels stand
 
 
 class Log:
@@ -47,6 +48,10 @@ class Log:
         room = HEAD_BYTES - len(self._head)
         self._head += piece[:room]
         self._tail = (self._tail + piece[room:])[-TAIL_BYTES:]
+
+    def described(self) -> bool:
+        """Whether all has come that tells of the input's tracks."""
+        return b"\nOutput #0" in self._head
 
     def source(self) -> Source:
         """What the container said."""
@@ -111,6 +116,7 @@ def parse_log(log: str) -> Source:
         has_others=len(tracks) > 1 or ": Subtitle: " in described or bool(re.search(VIDEO, described)),
         container=container[1] if container else "",
         said_s=said,
+        placed=not re.match(r"\d+ channels$", layout),
     )
 
 
