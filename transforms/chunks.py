@@ -91,6 +91,11 @@ def length_s(media: MediaFile, of_file_s: float) -> float:
     return min(media.length_s, rest_s or media.length_s) or rest_s
 
 
+def missing_code(media: MediaFile) -> str:
+    """What is said of a media of which there is no sample."""
+    return "no_such_part" if media.start_s else "no_samples"
+
+
 def is_exact(told: ffmpeg.Source) -> bool:
     """Whether a jump in such a media is right to the sample."""
     codecs = [EXACT[kind] for kind in told.container.split(",") if kind in EXACT]
@@ -252,10 +257,9 @@ def sound_of(media: MediaFile, source: MediaSource, config: ChunkConfig) -> Iter
         for block in blocks_of(samples, chunk, config, 0, b"", None):
             came = True
             yield block
-        if samples.ended:
-            decoder.finish()
+        ended_well = decoder.finish()[0] if samples.ended else True
         if not came:
-            raise decoder.failure()
+            raise decoder.failure() if not ended_well else MediaError(missing_code(media))
 
 
 def _full(block: bytearray, size: int) -> Iterator[bytes]:

@@ -21,7 +21,18 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.chunks import ChunkConfig, Samples, begin, blocks_of, end_of, jump_s, opened, origin, sound
+from transforms.chunks import (
+    ChunkConfig,
+    Samples,
+    begin,
+    blocks_of,
+    end_of,
+    jump_s,
+    missing_code,
+    opened,
+    origin,
+    sound,
+)
 from transforms.dead_letters import MediaError, attempt
 from transforms.layers import Layers
 from transforms.media import ffmpeg
@@ -344,7 +355,7 @@ def _facts(
     if not meter.samples and not chunk.chunk:
         if not ended_well:
             raise decoder.failure()
-        raise MediaError("no_such_part" if chunk.media.start_s else "no_samples", log)
+        raise MediaError(missing_code(chunk.media), log)
     told, end_s = decoder.source(), (meter.first + meter.samples) / SAMPLE_RATE_HZ
     promise = _promise(chunk.media, stores, told, chunk.media.start_s + end_s) if ended else Promise()
     damaged = not ended_well or decoder.cut_short() or decoder.gave_up or promise.size_bytes > chunk.media.size_bytes

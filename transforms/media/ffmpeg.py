@@ -29,7 +29,6 @@ from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 LAST_WORDS = 1000  # characters
 OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}  # exit codes of what others have ended
-UNMIXED = "there is not enough information to do it"
 EXITING = "Exiting normally, received signal"  # ffmpeg caught one
 # Kinds of files that hold what they play. All others are refused: a playlist, a list of files or a session
 # description makes ffmpeg open what it names, be it another's media or a server.
@@ -180,10 +179,10 @@ class Decoder:
         """Whether the container ended before its index does, or much of it is damaged. Call it after `finish`."""
         return self._first.log.cut_short(self.source().codec)
 
-    def unmixed(self) -> int:
-        """How many channels ffmpeg could not mix, not knowing where they stand; else 0. Call it when nothing came."""
-        self.finish()
-        return self.source().channels if UNMIXED in self._first.log.messages() else 0
+    def unplaced(self) -> int:
+        """How many channels the track has, where nobody knows where they stand, else 0. Call it when a block came."""
+        source = self.source()
+        return 0 if source.placed else source.channels
 
     def failure(self) -> MediaError:
         """Why there is no audio at all, from ffmpeg's log."""
@@ -484,7 +483,7 @@ def _streams(url: str, protocols: str, wanted: Wanted, mark: str, facts: int) ->
     allowed = {"protocol_whitelist": protocols, "format_whitelist": FORMATS}
     jump = {"ss": wanted.from_s} if wanted.from_s else {}
     limit = {} if wanted.length_s is None else {"t": wanted.length_s}
-    source = ffmpeg.input("media", threads=1, **jump, **allowed, **network_options(url), **quiet)
+    source = ffmpeg.input("media", threads=1, **jump, **allowed, **network_options(url), **quiet, guess_layout_max=2)
     number = wanted.track or "0"
     # As the input of a filter it is the first track that matches; -map takes all of the language.
     track = source[f"a:{number}" if number.isdigit() else f"a:m:language:{number}"]
@@ -492,7 +491,7 @@ def _streams(url: str, protocols: str, wanted: Wanted, mark: str, facts: int) ->
     timed = sound.filter(mark).filter("asetpts", "NAN")
     raw = {"format": "s16le", "acodec": "pcm_s16le", "ar": SAMPLE_RATE_HZ}
     mixed = {"ac": wanted.channels} if wanted.channels else {}
-    told = {"format": "framecrc", "codec": "copy", "frames:a": 1, "fflags": "+bitexact"}
+    told = {"format": "framecrc", "codec": "copy", "frames:a": 1, "fflags": "+bitexact", "flush_packets": 1}
     return ffmpeg.merge_outputs(
         timed.output("pipe:1", **raw, **mixed, **limit), track.output(f"pipe:{facts}", **told)
     )

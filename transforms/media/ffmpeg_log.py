@@ -48,6 +48,7 @@ class Source(NamedTuple):
     has_others: bool  # tracks beside it: what the container declares may be their length
     container: str = ""  # as ffmpeg names it: "mov,mp4,m4a,3gp,3g2,mj2"
     said_s: float = 0.0  # that length, or an estimate of it, 0 where there is neither
+    placed: bool = True  # it is known where the channels stand
 
 
 class Log:
@@ -170,6 +171,7 @@ def parse_log(log: str, facts: str = "") -> Source:
         has_others=list(kinds.values()).count("Audio") > 1 or not {"Video", "Subtitle"}.isdisjoint(kinds.values()),
         container=container[1] if container else "",
         said_s=said,
+        placed=not re.match(r"\d+ channels$", track.get("channel_layout_name", "")),
     )
 
 

@@ -73,7 +73,9 @@ class Listener:
         self.raised_s += len(spoken) * FRAME_S
         self.raised_by += float(spoken.sum()) * FRAME_S
         pcm = amplified(self._pcm[: count * FRAME_SAMPLES], gain, self._last_gain)
-        probabilities = np.maximum(self._normal[:count], self._raised[heard])
+        probabilities = np.where(
+            is_speech[heard], np.maximum(self._normal[:count], self._raised[heard]), self._normal[:count]
+        )
         self._last_gain = float(gain[-1])
         self._pcm, self._normal = self._pcm[count * FRAME_SAMPLES :], self._normal[count:]
         self._db, self._gain, self._raised = self._db[count:], self._gain[count:], self._raised[count:]

@@ -1,8 +1,9 @@
 """One stream of sound made of all the channels of a media, so that none of what was said is lost.
 
 ffmpeg's mix is taken as it is. But channels of opposite polarity (a cable that is wired wrongly, an effect that makes
-speech "wide") cancel each other in it; and ffmpeg mixes no channels of which it does not know where they stand.
-What is taken is decided for each second of the decoder's sound by itself, so all chunks of a media decide alike.
+speech "wide") cancel each other in it; and of channels that stand nowhere, ffmpeg mixes none, or leaves out the one
+that would be the subwoofer's. What is taken is decided for each second of the decoder's sound by itself, so all chunks
+of a media decide alike.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import Any, Protocol, TypeVar
 import ffmpeg
 import numpy as np
 
-from transforms.records import SAMPLE_RATE_HZ
+from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 PART = SAMPLE_RATE_HZ  # samples that are decided on together
 BLOCK = 16 * PART
 CANCELLED = 10**-1.5  # of the left channel's power: a mix of less is none. Without a left there is nothing to compare
 NOTHING = 4.0  # power of a left channel of two in the last bits of 16, of which the mix may keep none
 OUT_OF_STEP = 10**-1.2  # of the power that the mix of channels has which know nothing of each other
+MOST = 64  # channels that ffmpeg's filters take
 HEARD = 10**-2.0  # of the loudest channel's power: those below it have nothing to say
 
 
@@ -32,8 +34,8 @@ class Decodes(Protocol):
     def blocks(self, samples: int) -> Iterator[bytes]:
         """The sound in blocks of so many samples, all channels counted."""
 
-    def unmixed(self) -> int:
-        """The number of channels that could not be mixed; else 0."""
+    def unplaced(self) -> int:
+        """The number of channels of which nobody knows where they stand; else 0."""
 
 
 D = TypeVar("D", bound=Decodes)
@@ -62,8 +64,8 @@ def mixed(start: Callable[[int], AbstractContextManager[D]]) -> Iterator[tuple[D
     with start(0) as decoder:
         blocks = decoder.blocks(2 * BLOCK)
         first = next(blocks, b"")
-        channels = 0 if first else decoder.unmixed()
-        if not channels:
+        channels = decoder.unplaced()
+        if not 0 < channels <= MOST:
             yield decoder, map(one_of_two, itertools.chain([first], blocks))
             return
     with start(channels) as decoder:
@@ -72,18 +74,18 @@ def mixed(start: Callable[[int], AbstractContextManager[D]]) -> Iterator[tuple[D
 
 def one_of_two(block: bytes) -> bytes:
     """The mix, but where it cancels the left channel, of a block that holds both."""
-    both = np.frombuffer(block, np.int16)[: len(block) // 4 * 2].reshape(-1, 2)
-    return b"".join(_one_of_two(part) for part in _parts(both))
+    return b"".join(_one_of_two(part) for part in _parts(block, 2))
 
 
 def one_of_many(block: bytes, channels: int) -> bytes:
     """The mean of the channels that have something to say, or the loudest where that cancels."""
-    sound = np.frombuffer(block, np.int16)
-    sound = sound[: len(sound) // channels * channels].reshape(-1, channels)
-    return b"".join(_one_of_many(part) for part in _parts(sound))
+    return b"".join(_one_of_many(part) for part in _parts(block, channels))
 
 
-def _parts(sound: np.ndarray) -> Iterator[np.ndarray]:
+def _parts(block: bytes, channels: int) -> Iterator[np.ndarray]:
+    """int16[≤ PART, channels]: what is decided on together. A decoder may end within a sample of all channels."""
+    whole = len(block) // (BYTES_PER_SAMPLE * channels) * channels
+    sound = np.frombuffer(block, np.int16, whole).reshape(-1, channels)
     return (sound[at : at + PART] for at in range(0, len(sound), PART))
 
 
