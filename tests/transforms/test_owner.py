@@ -77,7 +77,8 @@ def test_an_owner_of_this_machine_whose_process_is_gone_is_dead_at_once(tmp_path
 
 
 def test_an_owner_that_was_killed_and_not_yet_reaped_is_dead_and_one_of_the_same_number_is_another(tmp_path):
-    code = f"from tests.transforms.test_owner import *; claim(layers({str(tmp_path)!r}, 'a')); print(flush=True); input()"
+    claimed = f"claim(layers({str(tmp_path)!r}, 'a')); print(flush=True); input()"
+    code = f"from tests.transforms.test_owner import *; {claimed}"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         record = latest(layers(tmp_path, "b"))[1]
