@@ -52,7 +52,7 @@ def lines(run: LastRun, letters: list[DeadLetter]) -> list[str]:
 
 def retry_command(run: LastRun) -> str:
     words = [word for word in run.record["command"] if word not in ("--retry_failed", "--overwrite")]
-    words = [word for word in words if not word.startswith("--template_location=")]  # would build a template again
+    words = [word for word in words if not word.startswith("--template_location=")]  # a flex launcher's
     return shell(["python", "-m", "beam_pipeline", *words, "--retry_failed"])
 
 

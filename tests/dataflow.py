@@ -31,7 +31,6 @@ JOBS = re.compile(
 RUN = """
 import json, logging, sys, time
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.options.value_provider import RuntimeValueProvider
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.portability import python_urns
 from runners.direct import direct_runner
@@ -42,7 +41,6 @@ for environment in graph.components.environments.values():
     environment.urn, environment.payload = python_urns.EMBEDDED_PYTHON, b""
     environment.ClearField("dependencies")
 given = json.loads(sys.argv[2])
-RuntimeValueProvider.set_runtime_options(given)  # as the worker's main function does
 options = PipelineOptions.from_dictionary(given)
 result = direct_runner(options).run_via_runner_api(graph, options)
 result.wait_until_finish()
@@ -122,21 +120,19 @@ class DataflowStub:
             self.start(job_id)
         return self.jobs[job_id]
 
-    def launch(self, template: dict[str, Any], name: str, **parameters: str) -> str:
-        """Start a classic template as `gcloud dataflow jobs run` does; gives the id of its job."""
-        runs, self.runs = self.runs, False
-        job_id = self._create(json.loads(json.dumps(template)) | {"name": name})["id"]
-        self.runs = runs
-        self.start(job_id, **parameters)
+    def launch(self, staged: dict[str, Any]) -> str:
+        """Start what the launcher of a flex template has staged; gives the id of its job."""
+        job_id = self._create(staged)["id"]
+        if not self.runs:
+            self.start(job_id)
         return job_id
 
-    def start(self, job_id: str, **options: Any) -> None:
+    def start(self, job_id: str) -> None:
         """Run a job's graph in a process of its own."""
         given = self.jobs[job_id]["environment"]["sdkPipelineOptions"]["options"]
         whole = {name: int(value) if isinstance(value, float) else value for name, value in given.items()}
-        command = [sys.executable, "-c", RUN, given["pipelineUrl"], json.dumps({**whole, **options})]
-        boot = {"JOB_ID": job_id, "JOB_NAME": self.jobs[job_id]["name"]}  # as the boot program of Beam's images
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **boot}
+        command = [sys.executable, "-c", RUN, given["pipelineUrl"], json.dumps(whole)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         self._processes[job_id] = subprocess.Popen(command, env=environment, **pipes)
         self.jobs[job_id]["currentState"] = "JOB_STATE_RUNNING"

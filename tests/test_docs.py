@@ -13,7 +13,6 @@ import sys
 import pytest
 
 from beam_pipeline import options
-from beam_pipeline.template import PLACES
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -93,11 +92,7 @@ def commands(page, module):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_flags_of_commands_that_need_more_than_this_machine_exist(page):
-    given = [
-        *commands(page, "beam_pipeline"),
-        *([*PLACES, *each] for each in commands(page, "beam_pipeline.template")),
-    ]
-    for words in given:
+    for words in commands(page, "beam_pipeline"):
         flags, _ = options.parse(words)  # ends the process where one does not
         assert flags.input
         assert flags.output
@@ -105,7 +100,6 @@ def test_the_flags_of_commands_that_need_more_than_this_machine_exist(page):
 
 def test_commands_are_found_on_the_pages_of_the_runners():
     assert all(commands(f"docs/{page}.md", "beam_pipeline") for page in ("direct", "flink", "dataflow"))
-    assert commands("docs/dataflow.md", "beam_pipeline.template")
 
 
 def test_the_generated_pages_are_fresh():

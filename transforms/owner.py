@@ -13,13 +13,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import os
 import pathlib
 import platform
 import re
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import psutil
 
 from transforms.layers import RECORD, Layers, from_json, json_bytes
 from transforms.records import from_plain
@@ -38,11 +40,12 @@ class Claim(NamedTuple):
     host: str
     machine: str
     pid: int
-    born: str | None
     started: float
     beat: int
     ended: bool
     seen: float
+    born_s: float | None = None  # None of earlier versions, which said it otherwise
+    born: str | None = None
     job: dict[str, str] | None = None
     counts: dict[str, float] | None = None
     left: bool = False
@@ -176,40 +179,38 @@ def _who(record: dict[str, Any]) -> str:
 
 
 def _process() -> dict[str, Any]:
-    return {"host": platform.node(), "machine": _machine(), "pid": os.getpid(), "born": _born(os.getpid())}
+    me = psutil.Process()
+    return {"host": platform.node(), "machine": _machine(), "pid": me.pid, "born_s": _born_s(me)}
 
 
 def is_gone(record: dict[str, Any]) -> bool:
-    """Whether the owner was a process of this machine that does not exist any more."""
-    if record["host"] != platform.node() or not _machine() or record["machine"] != _machine():
+    """Whether the owner was a process of this machine that does not exist any more; False where nobody can tell."""
+    if record["host"] != platform.node() or record["machine"] != _machine() or "born_s" not in record:
         return False
-    born = _born(record["pid"])
-    return born is not None and born != record["born"]
+    if not psutil.pid_exists(1):  # the system shows nothing of the processes of others
+        return False
+    try:
+        found = psutil.Process(record["pid"])
+        # Killed and not yet reaped, or another process of the same number; the clock is read to the second.
+        return found.status() == psutil.STATUS_ZOMBIE or abs(_born_s(found) - record["born_s"]) > 2
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
 
 
 def _machine() -> str:
-    """This start of the machine, and the container's own numbering of processes; "" where the system does not say."""
+    """This machine: on Linux its last start, and the container's own numbering of processes."""
     try:
         boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {pathlib.Path('/proc/self/ns/pid').readlink()}"
     except OSError:
-        return ""
+        return f"{uuid.getnode():x}"
 
 
-def _born(pid: int) -> str | None:
-    """When the process began, so that another one of the same number is not taken for it.
-
-    "" where there is none, None where the system shows nothing of the processes of others.
-    """
-    if not pathlib.Path("/proc/1").exists():
-        return None
-    try:
-        state, *fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return ""
-    except OSError:
-        return None
-    return "" if state == "Z" else fields[18]  # proc(5): field 22 is the start time; Z was killed and not yet reaped
+def _born_s(process: psutil.Process) -> float:
+    """Seconds between the start of the machine and of the process: a clock that is set moves both."""
+    return round(process.create_time() - psutil.boot_time(), 2)
 
 
 def _numbers(layers: Layers) -> list[int]:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import psutil
 import yaml
 
 from runners.flink import parts
@@ -84,7 +85,7 @@ class Home:
         if not self._record.exists():
             return {}
         known = json.loads(self._record.read_text())
-        return {name: pid for name, (pid, born) in known.items() if _born(pid) == born}
+        return {name: pid for name, (pid, born) in known.items() if _runs(pid, born)}
 
     def start(self, name: str, command: list[str], **environment: str) -> None:
         with (self.path / f"{name}.log").open("ab") as out:
@@ -96,8 +97,8 @@ class Home:
                 start_new_session=True,  # Ctrl-C behind `up` is not for the cluster
                 env={**os.environ, **environment},
             )
-        running = {each: (pid, _born(pid)) for each, pid in self.processes().items()}
-        running[name] = (process.pid, _born(process.pid))
+        running = {each: (pid, _born_s(pid)) for each, pid in self.processes().items()}
+        running[name] = (process.pid, _born_s(process.pid))
         self._record.write_text(json.dumps(running))
 
     def stop(self) -> None:
@@ -224,13 +225,19 @@ def free_port(first: int) -> int:
     return next(port for port in range(first, first + 1000) if not listens(f"{HOST}:{port}"))
 
 
-def _born(pid: int) -> str:
-    """When the process began, so that another of the same number is not taken for it; "" where there is none."""
-    try:
-        state, *fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if state == "Z" else fields[18]
+def _born_s(pid: int) -> float | None:
+    """Seconds between the start of the machine and of the process; None where it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return round(process.create_time() - psutil.boot_time(), 2)
+    return None
+
+
+def _runs(pid: int, born_s: float | None) -> bool:
+    """Whether the process is still there, and no other of the same number; the clock is read to the second."""
+    now_s = _born_s(pid)
+    return now_s is not None and born_s is not None and abs(now_s - born_s) <= 2
 
 
 def main() -> int:

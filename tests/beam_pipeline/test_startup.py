@@ -34,7 +34,7 @@ def test_the_command_and_its_workers_pass_them_by(folder):
         f'"$PYTHON" -m beam_pipeline {JOB} --dry_run',
         f'PYTHONPATH=:$PYTHONPATH "$PYTHON" bin/beam-pipeline {JOB} --dry_run',
         '"$PYTHON" -m beam_pipeline.status --help',
-        '"$PYTHON" -m beam_pipeline.template --help',
+        '"$PYTHON" -m beam_pipeline.templates.flex --help',
     ],
 )
 def test_every_way_to_start_it_passes_them_by(folder, line):

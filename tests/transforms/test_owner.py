@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 from transforms.layers import Layers
@@ -73,6 +74,25 @@ def test_an_owner_of_this_machine_whose_process_is_gone_is_dead_at_once(tmp_path
     started = time.monotonic()
     assert claim(layers(tmp_path, "b"), 60).found_dead
     assert time.monotonic() - started < 5
+
+
+def test_an_owner_that_was_killed_and_not_yet_reaped_is_dead_and_one_of_the_same_number_is_another(tmp_path):
+    claimed = f"claim(layers({str(tmp_path)!r}, 'a')); print(flush=True); input()"
+    code = f"from tests.transforms.test_owner import *; {claimed}"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        record = latest(layers(tmp_path, "b"))[1]
+        assert not is_gone(record)
+        assert is_gone({**record, "born_s": record["born_s"] - 60})
+        process.kill()
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        assert is_gone(record)
+
+
+def test_an_owner_whose_record_does_not_say_when_it_began_is_waited_for(tmp_path):
+    owner = claim(layers(tmp_path, "a"))
+    assert not is_gone({name: value for name, value in owner.record.items() if name != "born_s"} | {"pid": 2**22 + 1})
 
 
 def test_a_process_of_another_container_is_not_looked_for_among_ours(tmp_path):

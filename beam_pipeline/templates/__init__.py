@@ -1,0 +1,1 @@
+"""What starts a job where there is no Python."""
