@@ -6,9 +6,9 @@ Importing this imports neither Beam nor a model: every command and every worker 
 """
 
 from beam_pipeline import startup  # noqa: F401 - first of all
-from beam_pipeline.api import transcribe
+from beam_pipeline.api.result import Result
+from beam_pipeline.api.transcribe import transcribe
 from beam_pipeline.errors import NoRunError, OutputInUseError, RunFailedError, TranscribeError, UsageError
-from beam_pipeline.result import Result
 
 __all__ = [
     "NoRunError",

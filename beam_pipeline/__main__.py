@@ -11,15 +11,16 @@ from typing import NoReturn
 
 from beam_pipeline import terminal
 from beam_pipeline.errors import RunFailedError
-from transforms.secrets import guard_logs, register_in
+from transforms.storage.secrets import guard_logs, register_in
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     terminal.prepare()
     log_at("INFO")  # before Beam is imported, which warns of what it does without
-    from beam_pipeline import launch, options
-    from beam_pipeline.job import at_commit, make_job
+    from beam_pipeline import options
+    from beam_pipeline.run import launch
+    from beam_pipeline.run.job import at_commit, make_job
 
     words = sys.argv[1:] if argv is None else list(argv)
     register_in(words)

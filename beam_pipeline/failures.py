@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 
 from beam_pipeline import terminal
-from beam_pipeline.last_run import LastRun, read, show
+from beam_pipeline.outputs.last_run import LastRun, read, show
 from transforms.records import DeadLetter, to_plain
-from transforms.texts import printable, shell
+from transforms.storage.texts import printable, shell
 
 EXAMPLES = 3
 

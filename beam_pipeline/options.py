@@ -15,13 +15,13 @@ import yaml
 
 from beam_pipeline.terminal import complain
 from runners.dataflow.machines import DEFAULT_GPU, GPUS
-from transforms.chunks import ChunkConfig
 from transforms.decode_audio import DecodeConfig
+from transforms.engines.whisper import NO_SPEECH
+from transforms.media.chunks import ChunkConfig
 from transforms.media.windows import WindowConfig
-from transforms.models.openai_translator import KEY_VARIABLE, OpenAIConfig
-from transforms.models.whisper import NO_SPEECH
 from transforms.save_media import FORMATS
 from transforms.translate_text import TranslateConfig
+from transforms.translators.openai import KEY_VARIABLE, OpenAIConfig
 from transforms.write_dataset import DatasetConfig
 
 DEFAULT_MODEL = "openai/whisper-large-v3"

@@ -12,7 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_pipeline.job import Job
+from beam_pipeline.run.job import Job
 from transforms.collect_media import CollectMedia
 from transforms.decode_audio import DecodeAudio
 from transforms.plan_work import PlanWork

@@ -14,14 +14,14 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from beam_pipeline import terminal
-from beam_pipeline.alive import alive
-from beam_pipeline.last_run import LastRun, read, show
-from runners.remote import still_runs
-from transforms.ahead import ahead
-from transforms.layers import Layers
-from transforms.own_files import read_published, remove_files, was_begun
-from transforms.owner import OccupiedError, claim
+from beam_pipeline.outputs.last_run import LastRun, read, show
+from beam_pipeline.run.heartbeat import alive
+from runners.clusters import still_runs
+from transforms.dofns.threads import ahead
 from transforms.storage import Entry, join
+from transforms.work.layers import Layers
+from transforms.work.lease import OccupiedError, claim
+from transforms.work.own_files import read_published, remove_files, was_begun
 
 GROUPS = {  # what is removed, as people are told
     "asr": "transcripts made with other options",

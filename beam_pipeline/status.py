@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from beam_pipeline import terminal
-from beam_pipeline.last_run import LastRun, read, show
-from transforms.texts import printable, shell
+from beam_pipeline.outputs.last_run import LastRun, read, show
+from transforms.storage.texts import printable, shell
 
 WATCH_EVERY_S = 3.0
 

@@ -9,8 +9,8 @@ import os
 import sys
 from typing import TextIO
 
-from transforms.secrets import LOGGED, redacted
-from transforms.texts import printable_lines
+from transforms.storage.secrets import LOGGED, redacted
+from transforms.storage.texts import printable_lines
 
 
 def prepare() -> None:

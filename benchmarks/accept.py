@@ -23,14 +23,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from beam_pipeline import options
-from beam_pipeline.dataset import rows
-from beam_pipeline.last_run import LastRun, read
+from beam_pipeline.outputs.dataset import rows
+from beam_pipeline.outputs.last_run import LastRun, read
 from benchmarks.acceptance import fleurs
 from benchmarks.acceptance.accuracy import Heard, score, worst
 from benchmarks.acceptance.fleurs import SetError, Utterance
 from benchmarks.acceptance.silence import write_silence
 from benchmarks.acceptance.verdict import Limit, Measured, faults_of, limits_of, lines
-from transforms.models.catalog import ModelError, describe, fetch_config
+from transforms.engines.catalog import ModelError, describe, fetch_config
 from transforms.storage import Stores
 from transforms.storage.profiles import read_profiles
 from transforms.write_dataset import DONE, WITH_DEAD_LETTERS

@@ -34,8 +34,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from benchmarks.listing import moto
 from runners.direct import direct_runner
 from transforms.collect_media import CollectMedia, Inputs, list_inputs, media_file, named
+from transforms.dataset.summary import MergeSummaries, Summary, of_transcript
 from transforms.decode_audio import DecodeConfig, decode
-from transforms.layers import Layers, chunk_name, name_key, source_id
 from transforms.media.ffmpeg import find_ffmpeg
 from transforms.plan_work import PLAN_ROWS, PlanConfig, PlanWork, plan, planned
 from transforms.records import (
@@ -53,9 +53,9 @@ from transforms.storage import Entry, Stores
 from transforms.storage.local import LocalStore
 from transforms.storage.profiles import read_profiles
 from transforms.storage.s3 import S3Store
-from transforms.summary import MergeSummaries, Summary, of_transcript
 from transforms.transcribe_speech import Joined, commit
-from transforms.transcripts import Provenance, assemble
+from transforms.work.layers import Layers, chunk_name, name_key, source_id
+from transforms.work.transcripts import Provenance, assemble
 from transforms.write_dataset import SHARDS, DatasetConfig, WriteDataset, keyed_by_shard, write_shard
 
 SCHEME = "sim://"

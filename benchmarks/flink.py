@@ -53,9 +53,10 @@ class Took(NamedTuple):
 
 def job(words: list[str], asleep: float | None = None) -> int:
     """The main job in this process, with the demo model, or one that sleeps."""
-    from beam_pipeline import launch, options
-    from beam_pipeline.job import make_job
-    from beam_pipeline.submit import find_target
+    from beam_pipeline import options
+    from beam_pipeline.run import launch
+    from beam_pipeline.run.job import make_job
+    from beam_pipeline.run.submit import find_target
 
     flags, given = options.parse([*words, "--model", "demo", "--formats", "json", "--log_level", "ERROR"])
     made = make_job(flags)

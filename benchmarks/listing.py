@@ -22,7 +22,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipeline import options
-from beam_pipeline.job import make_job
+from beam_pipeline.run.job import make_job
 from runners.direct import direct_runner
 from tests.s3 import S3Server
 from tests.servers import free_port, running

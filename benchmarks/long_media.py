@@ -20,16 +20,16 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from benchmarks.many_media import SAMPLE, figures
 from runners.direct import direct_runner
-from transforms.chunks import ChunkConfig
 from transforms.collect_media import list_input
 from transforms.decode_audio import DecodeAudio, DecodeConfig, decode
-from transforms.layers import Layers
+from transforms.engines.handler import SpeechHandler
+from transforms.media.chunks import ChunkConfig
 from transforms.media.ffmpeg import find_ffmpeg
-from transforms.models.handler import SpeechHandler
 from transforms.records import Heard, MediaChunk, MediaFile, SpeechWindow
 from transforms.storage import Stores
 from transforms.transcribe_speech import TranscribeSpeech
-from transforms.transcripts import Provenance
+from transforms.work.layers import Layers
+from transforms.work.transcripts import Provenance
 
 SHORT, LONG = 2, 36  # times five minutes
 MEDIA_AT_ONCE = 6

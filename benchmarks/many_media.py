@@ -56,8 +56,8 @@ def measured_run(folder: str, output: str, *more: str) -> None:
 
         setattr(kind, method, with_time)
 
+    from transforms.engines.whisper_model import WhisperModel
     from transforms.media.voice_activity import VoiceActivity
-    from transforms.models.whisper_model import WhisperModel
 
     timed(VoiceActivity, "probabilities", "vad")
     timed(WhisperModel, "transcribe", "model")

@@ -12,8 +12,8 @@ SEEN = "NOTED_WORK"  # names the file that workers note in
 
 def note_work() -> None:
     """Let this process note each window that it infers and each chunk that it commits, in one file for all."""
-    from transforms.layers import Layers, chunk_name, source_id
-    from transforms.models.whisper_model import WhisperModel
+    from transforms.engines.whisper_model import WhisperModel
+    from transforms.work.layers import Layers, chunk_name, source_id
 
     seen = os.open(os.environ[SEEN], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 

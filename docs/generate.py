@@ -1,5 +1,5 @@
 """Make what says again what the code says: input.md, options.md, schema.md and failures.md here,
-beam_pipeline/typed.py, and runners/dataflow/metadata.json.
+beam_pipeline/api/types.py, and runners/dataflow/metadata.json.
 
 python docs/generate.py          writes them
 python docs/generate.py --check  exits with 1 when one is stale
@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 
 from beam_pipeline import options
-from beam_pipeline.called import NOT_FROM_PYTHON
-from transforms.dataset_schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TRANSCRIPTS
+from beam_pipeline.api.child import NOT_FROM_PYTHON
+from transforms.dataset.schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TRANSCRIPTS
 from transforms.dead_letters import CODES, PROBLEMS, RETRYABLE
 from transforms.inputs.folders import REASONS
 from transforms.media.suffixes import AUDIO, VIDEO
@@ -172,7 +172,7 @@ PAGES = {
     "options.md": options_page,
     "schema.md": schema_page,
     "failures.md": failures_page,
-    "../beam_pipeline/typed.py": typed_module,
+    "../beam_pipeline/api/types.py": typed_module,
     "../runners/dataflow/metadata.json": flex_metadata,
 }
 TYPES = {"string": "str", "double": "float", "bool": "bool", "int16": "int", "int32": "int"}

@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from transforms.decode_audio import DecodeConfig, decode
+from transforms.engines.catalog import describe
+from transforms.engines.whisper import WhisperConfig, WhisperHandler
 from transforms.media.ffmpeg import find_ffmpeg
 from transforms.media.windows import WindowConfig
-from transforms.models.catalog import describe
-from transforms.models.whisper import WhisperConfig, WhisperHandler
 from transforms.records import MediaChunk, MediaFile, SpeechWindow
 from transforms.storage import Entry
 from transforms.storage.local import LocalStore

@@ -8,7 +8,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 
-from transforms.models.catalog import DEMO_FOLDER
+from transforms.engines.catalog import DEMO_FOLDER
 
 MODEL = "stand-in/demo"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -22,7 +22,7 @@ from transforms.storage import Store, Stores, join
 from transforms.storage.profiles import read_profiles
 
 CHANGES = ("put", "put_new", "put_file", "delete")
-PRELOADED = ["beam_pipeline.launch", "transforms.models.whisper_model", "transforms.models.openai_translator"]
+PRELOADED = ["beam_pipeline.run.launch", "transforms.engines.whisper_model", "transforms.translators.openai"]
 Place = str | pathlib.Path
 TIMES = ("decode_sec", "infer_sec")  # differ from run to run
 

@@ -35,7 +35,7 @@ def test_the_wheel_holds_the_packages_and_the_demo_model_and_nothing_else(wheel)
         "transforms",
         "runners",
     }
-    assert {"transforms/models/demo/model.safetensors", "transforms/models/demo/README.md"} <= set(names)
+    assert {"transforms/engines/demo/model.safetensors", "transforms/engines/demo/README.md"} <= set(names)
     assert not [name for name in names if name.endswith(".pyc")]
 
 
@@ -48,7 +48,7 @@ def test_the_console_script_of_an_installed_wheel_transcribes(wheel, tmp_path):
     command = [sys.executable, str(site / "bin" / "beam-pipeline"), *flags]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
-    where = [sys.executable, "-P", "-c", "from transforms.models import catalog; print(catalog.DEMO_FOLDER)"]
+    where = [sys.executable, "-P", "-c", "from transforms.engines import catalog; print(catalog.DEMO_FOLDER)"]
     found = subprocess.run(where, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True)
     assert found.stdout.startswith(str(site))  # and not the checkout that is installed here
     text = json.loads((tmp_path / "out/media/village.json").read_text())["transcription"]

@@ -44,8 +44,8 @@ def test_the_records_import_no_sibling():
     ("library", "behind"),
     [
         ("onnxruntime", ["transforms/media/voice_activity.py"]),
-        ("huggingface_hub", ["transforms/models/"]),
-        ("transformers", ["transforms/models/"]),
+        ("huggingface_hub", ["transforms/engines/"]),
+        ("transformers", ["transforms/engines/"]),
     ],
 )
 def test_a_library_that_reports_home_is_imported_only_where_that_is_switched_off(library, behind):
@@ -62,7 +62,7 @@ def python(code):
 
 
 BUILD_THE_GRAPH = (
-    "from beam_pipeline import options\nfrom beam_pipeline.job import make_job\n"
+    "from beam_pipeline import options\nfrom beam_pipeline.run.job import make_job\n"
     "from beam_pipeline.pipeline import build\n"
     f"flags, _ = options.parse(['--input', {str(ROOT)!r}, '--output', '/tmp/x', '--model', MODEL])\n"
     "build(beam.Pipeline('FnApiRunner'), make_job(flags))"

@@ -16,20 +16,20 @@ from typing import Literal, NamedTuple
 
 import apache_beam as beam
 
-from transforms.ahead import ahead
 from transforms.dead_letters import MediaError, attempt, dead_letter
+from transforms.dofns.metrics import COLLECT, UNWATCHED, StepMetrics, Watch
+from transforms.dofns.threads import ahead
+from transforms.engines.languages import WHISPER
 from transforms.inputs import folders
 from transforms.inputs.folders import Listed, Search, Skipped, Tally
 from transforms.inputs.manifests import MANIFEST_SUFFIXES, Row, read_manifest
 from transforms.inputs.names import file_name, name_alike, octets, tail_of, with_folders, with_tail
 from transforms.inputs.placeholders import LARGEST_BYTES, leads_nowhere, stands_for
 from transforms.inputs.rows import Named, read_row, shared_ids, tidy
-from transforms.layers import Layers, source_id
 from transforms.media.suffixes import MEDIA, suffix_of
-from transforms.metrics import COLLECT, UNWATCHED, StepMetrics, Watch
-from transforms.models.languages import WHISPER
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Entry, StorageError, Store, Stores, join, without_secrets
+from transforms.work.layers import Layers, source_id
 
 Found = MediaFile | DeadLetter
 Group = tuple[str, Iterable[Found]]

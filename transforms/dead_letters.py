@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from transforms.records import DeadLetter, MediaFile
-from transforms.secrets import redacted
+from transforms.storage.secrets import redacted
 
 T = TypeVar("T")
 

@@ -21,7 +21,10 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.chunks import (
+from transforms.dead_letters import MediaError, attempt
+from transforms.dofns.metrics import DECODE, UNWATCHED, StepMetrics, Watch
+from transforms.media import ffmpeg
+from transforms.media.chunks import (
     ChunkConfig,
     Samples,
     begin,
@@ -33,15 +36,11 @@ from transforms.chunks import (
     origin,
     sound,
 )
-from transforms.dead_letters import MediaError, attempt
-from transforms.layers import Layers
-from transforms.media import ffmpeg
 from transforms.media.ffmpeg_log import Source
 from transforms.media.headers import HEAD_BYTES, READERS, Promise, promised
 from transforms.media.level import Listener, problems_of
 from transforms.media.timeline import Gap
 from transforms.media.windows import Window, WindowConfig, WindowCutter
-from transforms.metrics import DECODE, UNWATCHED, StepMetrics, Watch
 from transforms.records import (
     SAMPLE_RATE_HZ,
     AudioFacts,
@@ -51,6 +50,7 @@ from transforms.records import (
     SpeechWindow,
 )
 from transforms.storage import ChangedError, MediaSource, Stores
+from transforms.work.layers import Layers
 
 QUEUE_WINDOWS = 16  # between the decoders and the model: 15 MB of audio at 30 s a window
 MOST_CHANNELS = 64  # that are transcribed each on its own

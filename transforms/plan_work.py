@@ -13,11 +13,11 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.ahead import InFlight
-from transforms.chunks import ChunkConfig, chunks_of
-from transforms.layers import Inventory, Layers, complete, file_of, heard, name_key, source_id
-from transforms.metrics import PLAN, UNWATCHED, StepMetrics, Watch
+from transforms.dofns.metrics import PLAN, UNWATCHED, StepMetrics, Watch
+from transforms.dofns.threads import InFlight
+from transforms.media.chunks import ChunkConfig, chunks_of
 from transforms.records import DeadLetter, MediaChunk, MediaFile, PlannedMedia
+from transforms.work.layers import Inventory, Layers, complete, file_of, heard, name_key, source_id
 
 PLAN_ROWS = 10_000  # in one object of the plan: about a megabyte
 PROBES = 8  # media looked into at once: most of it is waiting for a store

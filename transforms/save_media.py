@@ -17,12 +17,18 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.ahead import InFlight
-from transforms.chunks import ChunkConfig, opened, sound_of
-from transforms.dataset_schema import SCHEMA_VERSION, transcript_row
+from transforms.dataset.schema import SCHEMA_VERSION, transcript_row
 from transforms.dead_letters import FailureLimit, MediaError, dead_letter
-from transforms.failure_count import failure_count
-from transforms.layers import (
+from transforms.dofns.failure_count import failure_count
+from transforms.dofns.metrics import SAVE, UNWATCHED, StepMetrics, Watch
+from transforms.dofns.threads import InFlight
+from transforms.media.chunks import ChunkConfig, opened, sound_of
+from transforms.media.ffmpeg import convert
+from transforms.media.subtitles import srt, vtt
+from transforms.records import DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
+from transforms.storage import join
+from transforms.storage.scratch import scratch_folder, writing_scratch
+from transforms.work.layers import (
     LOST,
     UNFINISHED,
     Inventory,
@@ -33,13 +39,7 @@ from transforms.layers import (
     name_key,
     source_id,
 )
-from transforms.media.ffmpeg import convert
-from transforms.media.subtitles import srt, vtt
-from transforms.metrics import SAVE, UNWATCHED, StepMetrics, Watch
-from transforms.own_files import digest_of, names_of, own, stored_digest
-from transforms.records import DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
-from transforms.scratch import scratch_folder, writing_scratch
-from transforms.storage import join
+from transforms.work.own_files import digest_of, names_of, own, stored_digest
 
 FORMATS = ("json", "srt", "vtt", "txt")
 SAVERS = 8  # media saved at once: each is a handful of requests to a store

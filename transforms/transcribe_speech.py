@@ -17,9 +17,8 @@ from apache_beam.ml.inference.base import RunInference
 from apache_beam.transforms.window import GlobalWindows
 
 from transforms.dead_letters import MediaError, attempt, dead_letter
-from transforms.layers import Layers, complete
-from transforms.metrics import TRANSCRIBE, UNWATCHED, StepMetrics, Watch
-from transforms.models.handler import SpeechHandler
+from transforms.dofns.metrics import TRANSCRIBE, UNWATCHED, StepMetrics, Watch
+from transforms.engines.handler import SpeechHandler
 from transforms.records import (
     ChunkTranscript,
     DeadLetter,
@@ -29,7 +28,8 @@ from transforms.records import (
     Transcript,
     WindowResult,
 )
-from transforms.transcripts import Provenance, assemble, read_transcript, window_record
+from transforms.work.layers import Layers, complete
+from transforms.work.transcripts import Provenance, assemble, read_transcript, window_record
 
 Joined = ChunkTranscript | DeadLetter | MediaChunk
 Told = Transcript | DeadLetter | MediaOutcome

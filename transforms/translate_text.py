@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.ahead import InFlight
-from transforms.layers import Layers
-from transforms.metrics import TRANSLATE, UNWATCHED, StepMetrics, Watch
-from transforms.models.openai_translator import OpenAIConfig, OpenAITranslator
+from transforms.dofns.metrics import TRANSLATE, UNWATCHED, StepMetrics, Watch
+from transforms.dofns.threads import InFlight
 from transforms.records import DeadLetter, MediaOutcome, Transcript
-from transforms.transcripts import with_texts
+from transforms.translators.openai import OpenAIConfig, OpenAITranslator
+from transforms.work.layers import Layers
+from transforms.work.transcripts import with_texts
 
 Told = Transcript | DeadLetter | MediaOutcome
 

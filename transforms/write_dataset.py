@@ -28,23 +28,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.transforms.combiners import TupleCombineFn
 
-from transforms import highlights
-from transforms.ahead import ahead
-from transforms.dataset_schema import TABLES, dead_letter_row, segment_rows, transcript_row, utf8
+from transforms.dataset import highlights
+from transforms.dataset.highlights import Highlights, MergeHighlights
+from transforms.dataset.report import About, report
+from transforms.dataset.schema import TABLES, dead_letter_row, segment_rows, transcript_row, utf8
+from transforms.dataset.summary import MergeSummaries, Summary, add, of_dead_letter, of_transcript, to_json
 from transforms.dead_letters import MediaError, attempt
-from transforms.highlights import Highlights, MergeHighlights
-from transforms.layers import LOST, Layers, file_of, json_bytes
-from transforms.metrics import DATASET, UNWATCHED, StepMetrics, Watch
-from transforms.own_files import read_published, remove_departed
-from transforms.owner import check_owner, end
+from transforms.dofns.metrics import DATASET, UNWATCHED, StepMetrics, Watch
+from transforms.dofns.threads import ahead
 from transforms.records import DeadLetter, MediaChunk, MediaFile, MediaOutcome, Transcript
-from transforms.report import About, report
-from transforms.scratch import ScratchError, scratch_folder, writing_scratch
-from transforms.secrets import struck
 from transforms.storage import join
-from transforms.summary import MergeSummaries, Summary, add, of_dead_letter, of_transcript, to_json
-from transforms.texts import each_text
-from transforms.transcripts import Provenance, read_transcript
+from transforms.storage.scratch import ScratchError, scratch_folder, writing_scratch
+from transforms.storage.secrets import struck
+from transforms.storage.texts import each_text
+from transforms.work.layers import LOST, Layers, file_of, json_bytes
+from transforms.work.lease import check_owner, end
+from transforms.work.own_files import read_published, remove_departed
+from transforms.work.transcripts import Provenance, read_transcript
 
 SHARDS, NOT_LISTED = "_shards", ("_not_listed",)  # beside the figures of the summary: who wrote, what was not there
 DONE, WITH_DEAD_LETTERS = 0, 3  # exit codes of a run that came to its end

@@ -17,7 +17,7 @@ import regex
 from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from beam_pipeline.word_error import words
+from beam_pipeline.outputs.word_error import words
 from benchmarks.acceptance.fleurs import Utterance
 
 SCRIPTS = {"hi": "Devanagari", "en": "Latin"}

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions, WorkerOptions
 
 from runners import presets, versions
+from runners.clusters import JobState
 from runners.dataflow.machines import CPU_MACHINE, DISK_GB, GPUS, Gpu
 from runners.dataflow.service import MISSING, DataflowError, Service
-from runners.remote import JobState
 
 BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?")
 CONSOLE = "https://console.cloud.google.com/dataflow/jobs"

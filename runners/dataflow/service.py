@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from runners.remote import JobState, RemoteError
+from runners.clusters import JobState, RemoteError
 
 ASK_S = 30.0
 MESSAGES = 3  # the newest errors of a job: they repeat one another

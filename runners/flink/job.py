@@ -7,10 +7,10 @@ from typing import Any
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions, PortableOptions
 
 from runners import presets, versions
+from runners.clusters import JobState
 from runners.flink import parts
 from runners.flink.parts import FlinkError
 from runners.flink.rest import Cluster, ClusterFacts, is_this_host, listens
-from runners.remote import JobState
 
 EMBEDDED = ("[local]", "[auto]")
 

@@ -19,7 +19,7 @@ import tarfile
 import tempfile
 import xml.etree.ElementTree
 
-from runners.remote import RemoteError
+from runners.clusters import RemoteError
 
 POM = pathlib.Path(__file__).with_name("pom.xml")
 OLDEST_JAVA, NEWEST_JAVA = 11, 21

@@ -20,9 +20,9 @@ from apache_beam.pipeline import PipelineVisitor
 from apache_beam.portability.api import beam_runner_api_pb2
 
 from beam_pipeline import options, status
-from beam_pipeline.job import make_job
 from beam_pipeline.pipeline import build
-from beam_pipeline.submit import RunnerError, find_target, submit
+from beam_pipeline.run.job import make_job
+from beam_pipeline.run.submit import RunnerError, find_target, submit
 from runners import versions
 from runners.dataflow.machines import GPUS
 from tests.conftest import ROOT, SAMPLES

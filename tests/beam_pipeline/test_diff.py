@@ -8,10 +8,10 @@ import pytest
 
 from beam_pipeline import diff
 from tests.runs import place
-from transforms.dataset_schema import DEAD_LETTERS, TRANSCRIPTS
-from transforms.layers import Layers, json_bytes
+from transforms.dataset.schema import DEAD_LETTERS, TRANSCRIPTS
 from transforms.storage import Stores, join
 from transforms.storage.profiles import read_profiles
+from transforms.work.layers import Layers, json_bytes
 from transforms.write_dataset import ShardWriter
 
 DONE, USAGE = 0, 2

@@ -29,7 +29,7 @@ import pytest
 import webvtt
 
 from beam_pipeline.failures import retry_command
-from beam_pipeline.last_run import read
+from beam_pipeline.outputs.last_run import read
 from tests.conftest import ROOT, SAMPLES, TRUTH, write_wav
 from tests.runs import counters, files, letters, transcripts
 from tests.servers import ChatStub, upper

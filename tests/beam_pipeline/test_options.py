@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from beam_pipeline import options
-from beam_pipeline.job import make_job
+from beam_pipeline.run.job import make_job
 from tests.conftest import SAMPLES
 
 USAGE = 2

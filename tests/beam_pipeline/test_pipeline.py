@@ -12,8 +12,8 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import translations
 
 from beam_pipeline import options
-from beam_pipeline.job import make_job
 from beam_pipeline.pipeline import build
+from beam_pipeline.run.job import make_job
 from tests.conftest import SAMPLES
 
 

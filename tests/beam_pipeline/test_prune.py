@@ -9,11 +9,11 @@ import shutil
 import pytest
 
 from beam_pipeline import prune
-from beam_pipeline.last_run import read
+from beam_pipeline.outputs.last_run import read
 from tests.conftest import SAMPLES, with_noise
 from tests.runs import counters, files, run, transcripts
-from transforms.owner import claim
 from transforms.storage import Stores
+from transforms.work.lease import claim
 
 DONE, FAILED, USAGE, DEAD_LETTERS = 0, 1, 2, 3
 NAMES = ("letter.flac", "village.opus")

@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import SAMPLES, TRUTH, media_of, offset, pcm_of, write_channels
 from tests.runs import run
-from transforms.chunks import ChunkConfig, chunks_of
 from transforms.decode_audio import DecodeConfig, decode
+from transforms.media.chunks import ChunkConfig, chunks_of
 from transforms.media.windows import WindowConfig
 from transforms.records import SAMPLE_RATE_HZ, MediaChunk
 

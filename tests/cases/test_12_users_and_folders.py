@@ -88,7 +88,7 @@ def test_any_user_gets_what_he_may_read(folder, stranger, name, variables):
     ],
 )
 def test_a_model_of_the_hub_needs_a_place(folder, stranger, home, told):
-    code = "from transforms.models.catalog import fetch_config; fetch_config('org/model', 'main')"
+    code = "from transforms.engines.catalog import fetch_config; fetch_config('org/model', 'main')"
     nobody = {"HOME": home and f"{folder}{home}", "USER": None, "XDG_CACHE_HOME": None, "HF_HOME": None}
     done = shell(folder / "out-any", f'"$PYTHON" -c "{code}"', stranger, **nobody, HF_HUB_OFFLINE="0")
     last = done.stderr.splitlines()[-1]

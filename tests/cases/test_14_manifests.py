@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from transforms.collect_media import list_input, named
-from transforms.models.catalog import describe, known_languages
+from transforms.engines.catalog import describe, known_languages
 from transforms.records import DeadLetter
 from transforms.storage import Stores
 

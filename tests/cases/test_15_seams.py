@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from tests.conftest import media_of
-from transforms.chunks import ChunkConfig, chunks_of
 from transforms.decode_audio import DecodeConfig, decode
+from transforms.media.chunks import ChunkConfig, chunks_of
 from transforms.records import SAMPLE_RATE_HZ, MediaChunk, SpeechWindow
 
 SETTINGS = DecodeConfig(chunks=ChunkConfig(chunk_minutes=2))

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
+from transforms.engines.catalog import DEMO_FOLDER
 from transforms.media.ffmpeg import find_ffmpeg
-from transforms.models.catalog import DEMO_FOLDER
 
 WINDOWS = pathlib.Path(__file__).parents[1] / "data" / "demo_model"
 SAMPLE_RATE_HZ = 16_000

@@ -6,7 +6,8 @@ import ast
 
 import pytest
 
-from beam_pipeline import launch, options
+from beam_pipeline import options
+from beam_pipeline.run import launch
 from tests.conftest import ROOT, SAMPLES
 from tests.runs import run
 

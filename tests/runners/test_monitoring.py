@@ -25,8 +25,8 @@ from tests.conftest import ROOT, SAMPLES, TRUTH
 from tests.flink import need_flink
 from tests.runs import counters
 from tests.servers import free_port, running
-from transforms.exposition import PORTS, PREFIX, exposed
-from transforms.metrics import FIGURES, STEPS
+from transforms.dofns.metrics import FIGURES, STEPS
+from transforms.dofns.prometheus import PORTS, PREFIX, exposed
 
 MONITORING = ROOT / "runners" / "monitoring"
 DATA = ROOT / "tests" / "data" / "monitoring"

@@ -18,10 +18,10 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from transforms.collect_media import CollectMedia, Inputs, list_input, media_id, take_once
 from transforms.inputs.folders import Skipped
-from transforms.layers import source_id
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Stores
 from transforms.storage.local import LocalStore
+from transforms.work.layers import source_id
 
 ODD_NAMES = [
     "a[1].mp3",

@@ -9,8 +9,6 @@ import pathlib
 import pytest
 
 from tests.conftest import media_of
-from transforms.layers import GENERATION, Layers, name_key, source_id
-from transforms.owner import claim, latest
 from transforms.plan_work import PlanConfig, plan, planned
 from transforms.records import (
     AudioFacts,
@@ -23,7 +21,9 @@ from transforms.records import (
     from_plain,
     to_plain,
 )
-from transforms.transcripts import Provenance, read_transcript
+from transforms.work.layers import GENERATION, Layers, name_key, source_id
+from transforms.work.lease import claim, latest
+from transforms.work.transcripts import Provenance, read_transcript
 
 MEDIA = media_of(pathlib.Path("a.mp3"), media_id="a" * 32)
 DEAD = media_of(pathlib.Path("b.mp3"), media_id="b" * 32)

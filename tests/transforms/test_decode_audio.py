@@ -18,13 +18,13 @@ from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests.conftest import ROOT, SAMPLES, TRUTH, media_of, pcm_of, write_channels, write_wav
-from transforms.chunks import ChunkConfig
 from transforms.dead_letters import CODES, MediaError
 from transforms.decode_audio import DecodeAudio, DecodeConfig, _decode_into, decode
-from transforms.layers import Layers
 from transforms.media import ffmpeg
+from transforms.media.chunks import ChunkConfig
 from transforms.media.windows import WindowConfig
 from transforms.records import SAMPLE_RATE_HZ, AudioFacts, ChunkTranscript, DeadLetter, MediaChunk, SpeechWindow
+from transforms.work.layers import Layers
 
 FFMPEG = ffmpeg.find_ffmpeg()
 LAYERS = Layers("/nothing/was/committed", "asr", "saved")

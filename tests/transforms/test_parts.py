@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from tests.conftest import SAMPLES, media_of, offset, pcm_of
-from transforms.chunks import ChunkConfig, chunks_of, length_s, opened, sound_of
-from transforms.dataset_schema import transcript_row
+from transforms.dataset.schema import transcript_row
 from transforms.dead_letters import MediaError
 from transforms.decode_audio import DecodeConfig, decode
-from transforms.layers import Layers
+from transforms.media.chunks import ChunkConfig, chunks_of, length_s, opened, sound_of
 from transforms.media.ffmpeg import convert, find_ffmpeg
 from transforms.media.windows import WindowConfig
 from transforms.plan_work import PlanConfig, plan
 from transforms.records import SAMPLE_RATE_HZ, ChunkTranscript, MediaChunk, MediaFile
-from transforms.transcripts import Provenance, assemble
+from transforms.work.layers import Layers
+from transforms.work.transcripts import Provenance, assemble
 
 LONG = SAMPLES / "five minutes.opus"
 CHUNKS = ChunkConfig(chunk_minutes=2)

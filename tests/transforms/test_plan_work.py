@@ -11,9 +11,9 @@ from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests.conftest import media_of
-from transforms.layers import Layers, name_key, source_id
 from transforms.plan_work import PlanConfig, PlanWork, plan
 from transforms.records import AudioFacts, ChunkTranscript, DeadLetter, MediaChunk
+from transforms.work.layers import Layers, name_key, source_id
 
 MEDIA = media_of(pathlib.Path("a.mp3"))
 AUDIO = AudioFacts(1.0, 1.0, 16_000, 1, "mp3", 0.0, 0.0)

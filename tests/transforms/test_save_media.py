@@ -9,12 +9,12 @@ import pathlib
 import pysubs2
 import pytest
 
-from transforms.layers import UNFINISHED, Layers, name_key
 from transforms.media.subtitles import WORDLESS
 from transforms.records import AudioFacts, DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
 from transforms.save_media import SaveConfig
 from transforms.save_media import save as save_after
 from transforms.storage.local import LocalStore
+from transforms.work.layers import UNFINISHED, Layers, name_key
 
 AUDIO = AudioFacts(9.0, 9.0, 44_100, 2, "aac", 8.0, 0.1)
 SEGMENTS = (Segment(0.5, 2.0, "नमस्ते", "hi", "Hello"), Segment(3.0, 4.25, "आप कैसे हैं?", "hi", "How are you?"))

@@ -9,9 +9,8 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from transforms.layers import Layers, source_id
-from transforms.metrics import UNWATCHED
-from transforms.models.handler import SpeechHandler
+from transforms.dofns.metrics import UNWATCHED
+from transforms.engines.handler import SpeechHandler
 from transforms.plan_work import Plan, PlanConfig
 from transforms.records import (
     AudioFacts,
@@ -26,7 +25,8 @@ from transforms.records import (
     WindowResult,
 )
 from transforms.transcribe_speech import BatchWindows, JoinWindows, TranscribeSpeech, commit, join_windows
-from transforms.transcripts import Provenance
+from transforms.work.layers import Layers, source_id
+from transforms.work.transcripts import Provenance
 
 AUDIO = AudioFacts(20.0, 20.0, 16_000, 1, "flac", 15.0, 0.1)
 PROVENANCE = Provenance("fake", "fake")

@@ -9,10 +9,10 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests.servers import ChatStub, upper
-from transforms.layers import Layers
-from transforms.models.openai_translator import KEY_VARIABLE, OpenAIConfig, OpenAITranslator
 from transforms.records import AudioFacts, DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
 from transforms.translate_text import TranslateConfig, TranslateText, translate
+from transforms.translators.openai import KEY_VARIABLE, OpenAIConfig, OpenAITranslator
+from transforms.work.layers import Layers
 
 AUDIO = AudioFacts(9.0, 9.0, 16_000, 1, "flac", 8.0, 0.1)
 

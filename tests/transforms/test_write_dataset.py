@@ -10,9 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 
-from transforms.dataset_schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TRANSCRIPTS
-from transforms.layers import Layers
-from transforms.own_files import commit_published, read_published
+from transforms.dataset.schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TRANSCRIPTS
 from transforms.records import (
     AudioFacts,
     ChunkTranscript,
@@ -23,7 +21,9 @@ from transforms.records import (
     Segment,
     WindowRecord,
 )
-from transforms.transcripts import Provenance
+from transforms.work.layers import Layers
+from transforms.work.own_files import commit_published, read_published
+from transforms.work.transcripts import Provenance
 from transforms.write_dataset import DatasetConfig, ShardWriter, WriteDataset
 
 SCHEMA = pathlib.Path(__file__).parent.parent / "data" / "schema.json"

@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from transforms.ahead import ahead
+from transforms.dofns.threads import ahead
 from transforms.inputs.placeholders import ICLOUD
-from transforms.layers import RECORD, Layers
 from transforms.media.suffixes import IN_PROGRESS, MEDIA, TEXTS_TOO, suffix_of
 from transforms.storage import Entry, Store, Stores, join
+from transforms.work.layers import RECORD, Layers
 
 REASONS = {
     "apple_double": "What macOS writes beside each file on disks that are not its own: `._talk.mp3`, `__MACOSX`.",

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from transforms.dead_letters import MediaError
+from transforms.engines.languages import known_code
 from transforms.inputs.manifests import PATH_COLUMNS, Row
-from transforms.models.languages import known_code
 
 ABSENT = frozenset(["", "nan", "none", "null", "n/a", "<na>"])  # how tools write that a cell is empty
 

@@ -33,9 +33,9 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud.storage import Client
 from google.resumable_media import DataCorruption, InvalidResponse
 
-from transforms.secrets import redacted, register
 from transforms.storage import ChangedError, Entry, MediaSource, StorageError, changed, keys
 from transforms.storage.ranges import served
+from transforms.storage.secrets import redacted, register
 
 TIMEOUT_S = 20.0  # to connect, and without a byte of the answer
 PATIENCE_S = 60.0  # no request begins anew after so long

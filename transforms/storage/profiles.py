@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from transforms.secrets import secret
+from transforms.storage.secrets import secret
 
 VARIABLE = "BEAM_PIPELINE_STORE_"
 SECRETS = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")

@@ -35,11 +35,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.utils import parse_timestamp
 from urllib3.exceptions import HTTPError
 
-from transforms.secrets import register
 from transforms.storage import Entry, MediaSource, StorageError, changed, keys
 from transforms.storage.profiles import S3Profile
 from transforms.storage.ranges import served
 from transforms.storage.s3_errors import UNREACHED, NotImplementedHereError, failure, keys_hint, status_of
+from transforms.storage.secrets import register
 
 PART_BYTES = 8 << 20  # every part but the last: R2 takes equal ones only. Doubled until 10,000 are enough
 UPLOADS = 4  # parts of one file that are on their way

@@ -10,9 +10,9 @@ from botocore import exceptions
 from botocore.exceptions import ClientError
 from urllib3.exceptions import HTTPError
 
-from transforms.secrets import redacted
 from transforms.storage import StorageError, changed
 from transforms.storage.profiles import S3Profile
+from transforms.storage.secrets import redacted
 
 SHOWN = 200  # characters of what a store says
 LONGEST_CODE = 60

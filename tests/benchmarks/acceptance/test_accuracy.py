@@ -7,7 +7,7 @@ import random
 import pytest
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
-from beam_pipeline.word_error import Compared, compare_texts
+from beam_pipeline.outputs.word_error import Compared, compare_texts
 from benchmarks.acceptance.accuracy import Heard, in_other_script, score, whisper_plain, worst
 from benchmarks.acceptance.fleurs import Utterance
 

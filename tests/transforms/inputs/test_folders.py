@@ -11,10 +11,10 @@ import pytest
 from tests.conftest import media_of
 from transforms.collect_media import CollectMedia, Inputs, list_input, list_inputs
 from transforms.inputs.folders import Search, Skipped, Tally, is_text, skipped_in_words
-from transforms.layers import Layers, json_bytes
 from transforms.media.suffixes import MEDIA, TEXTS_TOO
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Stores, join
+from transforms.work.layers import Layers, json_bytes
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 48219\n"
 PACKET = b"\x47\x40\x00\x10\x00" + b"\xff" * 183

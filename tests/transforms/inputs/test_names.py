@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from transforms.collect_media import media_id, named
 from transforms.inputs.names import FOLDER, file_name, is_below, with_folders
-from transforms.layers import Layers, file_of, json_bytes, name_key
 from transforms.records import DeadLetter, MediaFile, to_plain
 from transforms.save_media import FORMATS
 from transforms.storage import Store, Stores, join
+from transforms.work.layers import Layers, file_of, json_bytes, name_key
 
 BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 REMARKABLE = f"../\\\0:*?|<>~%#@ab\"'{BLANKS}\u200b\u200d\ufeff\u202e\u2066\x1b\x9f"

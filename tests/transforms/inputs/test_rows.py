@@ -7,9 +7,9 @@ import math
 import pytest
 
 from transforms.dead_letters import MediaError
+from transforms.engines.languages import WHISPER
 from transforms.inputs.manifests import PATH_COLUMNS, Row
 from transforms.inputs.rows import Named, read_row, shared_ids
-from transforms.models.languages import WHISPER
 
 
 def row(**cells):

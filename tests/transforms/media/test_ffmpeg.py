@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT, SAMPLES, TRUTH, offset, pcm_of
-from transforms.chunks import ChunkConfig
 from transforms.dead_letters import MediaError
 from transforms.media import ffmpeg
+from transforms.media.chunks import ChunkConfig
 from transforms.media.ffmpeg import find_ffmpeg
 from transforms.media.ffmpeg_log import Source, count_channels, failure_code, parse_log
 

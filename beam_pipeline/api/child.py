@@ -1,0 +1,151 @@
+"""The run of one call of `transcribe`, in a process of its own: `python -m beam_pipeline.api.child`.
+
+One line of JSON comes in on stdin, which then stays open for as long as the caller lives. Lines of JSON go out on
+what was stdout: ["log", record] as often as there is one, then once ["ended", …] or [the kind of error, its message].
+All that is printed meanwhile goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from beam_pipeline.__main__ import leave, log_at
+from beam_pipeline.errors import RunFailedError, UsageError
+from beam_pipeline.terminal import prepare
+from transforms.storage.secrets import LOGGED, redacted, register_in
+
+if TYPE_CHECKING:
+    from beam_pipeline.options import Parser
+
+NOT_FROM_PYTHON = {
+    "dry_run": "--dry_run lists on a terminal what would be done: use the command line",
+    "log_level": "--log_level is of the command line's log; from Python, logging is the caller's own",
+}
+
+
+class Channel(logging.Handler):
+    """Where the caller listens. As a handler it passes every record on."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._out = os.fdopen(descriptor, "w")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kept = ("name", "levelno", "levelname", "created", "exc_text")
+        self.send("log", {**{name: getattr(record, name) for name in kept}, "msg": record.getMessage()})
+
+    def send(self, kind: str, content: object) -> None:
+        """Pass one thing on, from any thread. Where nobody listens any more, the run is about to be ended."""
+        self.acquire()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self._out.write(json.dumps([kind, content]) + "\n")
+                self._out.flush()
+        finally:
+            self.release()
+
+
+def main() -> int:
+    """Do what is asked for, tell how it ended, and return the exit code that the command line would give."""
+    prepare()
+    channel = Channel(os.dup(1))
+    os.dup2(2, 1)
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_caller, daemon=True).start()
+    log_at(request["level"], channel)
+    from beam_pipeline.run import launch
+    from transforms.work.lease import OccupiedError
+
+    try:
+        ended = run(request["options"])
+    except ValueError as error:
+        channel.send("usage", redacted(error, LOGGED))
+        return launch.USAGE
+    except (*launch.REFUSED, RunFailedError) as error:
+        channel.send("in use" if isinstance(error, OccupiedError) else "failed", redacted(error, LOGGED))
+        return launch.FAILED
+    channel.send("ended", ended)
+    return ended["code"]
+
+
+def run(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Run the job that the options describe, and give how it ended, with what is needed to read its output.
+
+    Raises:
+        ValueError, launch.REFUSED, RunFailedError: as `launch.launch` does.
+    """
+    from beam_pipeline.options import parse
+    from beam_pipeline.run import launch
+    from beam_pipeline.run.job import make_job
+
+    words = words_of(options)
+    register_in(words)
+    flags, beam_flags = parse(words, _raising())
+    if flags.dry_run:
+        raise UsageError(NOT_FROM_PYTHON["dry_run"])
+    ended = launch.launch(make_job(flags), flags, beam_flags, words)
+    return {**ended._asdict(), "stores": flags.stores}
+
+
+def words_of(options: Mapping[str, Any]) -> list[str]:
+    """The options as words of the command line.
+
+    Raises:
+        UsageError: one is the command line's alone, or a switch that is neither on nor off.
+    """
+    from beam_pipeline.options import beam_parser, parser
+
+    if alone := NOT_FROM_PYTHON.keys() & options.keys():
+        raise UsageError(NOT_FROM_PYTHON[min(alone)])
+    known = {
+        name: each for made in (beam_parser(), parser()) for each in made._actions for name in each.option_strings
+    }
+    return [word for name, value in options.items() for word in _words(f"--{name}", value, known.get(f"--{name}"))]
+
+
+def _words(flag: str, value: Any, action: argparse.Action | None) -> list[str]:
+    if action is not None and action.nargs == 0:
+        if not isinstance(value, bool):
+            raise UsageError(f"{flag} is on or off: give True or False instead of {value!r}")
+        return [flag] if value else []
+    if not isinstance(value, list):
+        return [f"{flag}={value}"]
+    if isinstance(action, argparse._StoreAction):
+        if action.nargs is None:
+            raise UsageError(f"{flag} takes one value instead of {value!r}")
+        return [flag, *map(str, value)] if value else []
+    return [f"{flag}={each}" for each in value]  # it may be given several times, and a value may begin with a dash
+
+
+def _raising() -> type[Parser]:
+    """A parser that raises instead of ending the process, and has no help to print."""
+    from beam_pipeline.options import Parser
+
+    class Raising(Parser):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings, add_help=False)
+
+        def error(self, message: str) -> NoReturn:
+            raise UsageError(message)
+
+    return Raising
+
+
+def _end_with_the_caller() -> None:
+    """Take the end of stdin for a polite kill: the caller wants no more, or is gone."""
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    leave(main())

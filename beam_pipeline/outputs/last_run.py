@@ -1,0 +1,162 @@
+"""What an output tells of the last run on it: read from the durable layers alone, while it runs and after."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from beam_pipeline.errors import NoRunError
+from beam_pipeline.options import Parser, read_config
+from beam_pipeline.terminal import complain, prepare
+from runners.clusters import still_runs
+from transforms.dofns.threads import ahead
+from transforms.records import DeadLetter, Name, PlannedMedia, from_plain
+from transforms.storage import Stores, join
+from transforms.storage.profiles import read_profiles
+from transforms.work.layers import RECORD, Inventory, Layers, from_json, incomplete
+from transforms.work.lease import LEASE_S, is_gone, latest
+from transforms.write_dataset import DONE, WITH_DEAD_LETTERS
+
+
+class Fingerprints(NamedTuple):
+    """Which layers a run worked on."""
+
+    asr: str
+    saved: str
+    translation: str = ""
+    translation_language: str = ""
+    generation: int = 0
+
+
+class Begun(NamedTuple):
+    """What of run.json the commands count on."""
+
+    run: str
+    command: tuple[Name, ...]
+    options: dict[str, Any]
+    layers: Fingerprints
+    model: dict[str, Any]
+    versions: dict[str, Any]
+    host: str
+    started: str
+    ended: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class LastRun:
+    """The last run on an output. Every figure comes from listings, so `status`, `failures` and the dataset agree."""
+
+    record: dict[str, Any]  # run.json
+    layers: Layers
+
+    @functools.cached_property
+    def planned(self) -> list[PlannedMedia]:
+        return list(self.layers.plan())
+
+    @functools.cached_property
+    def _inventory(self) -> Inventory:
+        return self.layers.list_now()
+
+    @functools.cached_property
+    def _transcribed(self) -> set[str]:
+        return set(self._inventory.chunks)
+
+    def is_failed(self, media: PlannedMedia) -> bool:
+        return media.source in self._inventory.dead
+
+    def is_done(self, media: PlannedMedia) -> bool:
+        states = self._inventory.saved.get(media.name, ())
+        saved = media.state in states or incomplete(media.state) in states
+        return saved and media.source in self._transcribed and not self.is_failed(media)
+
+    def letters(self) -> Iterator[DeadLetter]:
+        """Why each media that failed did, in order of its id."""
+        failed = [media.source for media in self.planned if self.is_failed(media)]
+        found = (letter for letter in ahead(self.layers.dead_of, failed) if letter)
+        yield from sorted(found, key=lambda letter: (letter.media.id, letter.media.media_id))
+
+    def summary(self) -> dict[str, Any] | None:
+        """What summary.json says, where this run came to its end; before that it may speak of an earlier one.
+
+        None also where it cannot be read.
+        """
+        if self.record.get("exit_code") not in (DONE, WITH_DEAD_LETTERS):
+            return None
+        try:
+            found = from_json(self.layers.store.read(join(self.layers.output, "summary.json")))
+        except (FileNotFoundError, ValueError):
+            return None  # gone or damaged since
+        return found if isinstance(found, dict) else None
+
+    def state(self) -> str:
+        """ "running", "finished", or "stopped" where it was killed."""
+        if "ended" in self.record:
+            return "finished"
+        if not self.news or self.news["ended"]:
+            return "stopped"
+        if self.news.get("job") and still_runs(self.news["job"]):
+            return "running"
+        if is_gone(self.news):
+            return "stopped"
+        return "running" if time.time() - self.news["seen"] < LEASE_S else "stopped"
+
+    @functools.cached_property
+    def news(self) -> dict[str, Any]:
+        """What the run last said of itself: host, process, when, and counts."""
+        found = latest(self.layers)
+        return found[1] if found and found[1].get("run") == self.layers.run else {}
+
+
+def read(place: str, stores: Stores) -> LastRun:
+    """The last run on a place.
+
+    Raises:
+        NoRunError: there was none, its run.json is damaged, or the place is empty.
+        OSError: the place cannot be read.
+    """
+    if not place.removeprefix("file://").strip():
+        raise NoRunError("--output is empty: is a variable not set?")
+    store = stores.serving(place)
+    output = store.canonical(place)
+    try:
+        record = from_json(store.read(join(output, RECORD)))
+        begun = from_plain(Begun, {name: record[name] for name in Begun._fields if name in record})
+        for moment in filter(None, (begun.started, begun.ended)):
+            datetime.datetime.fromisoformat(moment)
+    except FileNotFoundError as error:
+        raise NoRunError(f"no run has written to {output}: there is no run.json") from error
+    except (ValueError, TypeError) as error:
+        raise NoRunError(f"{output}/run.json is damaged, and the next run writes it anew: {error}") from error
+    return LastRun(record, Layers(output, stores=stores, run=begun.run, **begun.layers._asdict()))
+
+
+def show(
+    argv: Sequence[str] | None, program: str, description: str, answer: Callable[[argparse.Namespace], int]
+) -> int:
+    """Run a command that looks at an output; gives its exit code, 2 with one line where there is nothing to see."""
+    made = Parser(prog=f"python -m {program}", description=description, allow_abbrev=False)
+    made.add_argument("--output", required=True, metavar="FOLDER", help="what was the run's --output")
+    if program.endswith("status"):
+        made.add_argument("--watch", action="store_true", help="look again every few seconds until the run ends")
+    if program.endswith("prune"):
+        made.add_argument("--dry_run", action="store_true", help="tell what would be removed, and remove nothing")
+    return answered(argv, made, answer)
+
+
+def answered(argv: Sequence[str] | None, made: Parser, answer: Callable[[argparse.Namespace], int]) -> int:
+    """The exit code of a command that looks at outputs, on the stores that its --config describes."""
+    prepare()
+    made.add_argument("--config", metavar="FILE.yaml", help="a run's config file, where it describes stores")
+    made.add_argument("--json", action="store_true", help="print JSON")
+    flags = made.parse_args(argv)
+    try:
+        flags.stores = Stores(read_profiles(read_config(made, flags.config)[1] if flags.config else {}))
+        return answer(flags)
+    except (NoRunError, OSError, ValueError) as error:
+        complain(f"error: {error}")
+        return 2

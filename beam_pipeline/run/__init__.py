@@ -1,0 +1,1 @@
+"""One run, from the claim of its output to its exit code."""

@@ -1,0 +1,109 @@
+"""What a run on Dataflow would take: hours of audio, workers, hours, and about what it costs."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import math
+import random
+from typing import NamedTuple
+
+from runners.dataflow.machines import CPU_MACHINE, DISK_GB, PRICES_OF, Gpu, Machine
+from transforms.dead_letters import MediaError
+from transforms.media import ffmpeg
+from transforms.media.chunks import ChunkConfig, length_s, opened
+from transforms.records import MediaFile
+
+SAMPLES = 5  # media looked into of each suffix: bytes an hour differ tenfold between suffixes, less inside one
+START_H = 0.2  # a machine, its driver, an image of 15 GB and a model of 3
+CPU_SPEED = 1.0  # hours of audio an hour on CPU_MACHINE, assumed for large-v3
+
+
+class Extent:
+    """Media that are left to do, of which a few of each suffix are kept to look into."""
+
+    def __init__(self) -> None:
+        self.media = 0
+        self._bytes: collections.Counter[str] = collections.Counter()
+        self._count: collections.Counter[str] = collections.Counter()
+        self._kept: dict[str, list[MediaFile]] = {}
+        self._chance = random.Random(0)
+
+    def add(self, media: MediaFile) -> None:
+        suffix = media.uri.rpartition(".")[2].lower()
+        self.media += 1
+        self._bytes[suffix] += media.size_bytes
+        self._count[suffix] += 1
+        kept = self._kept.setdefault(suffix, [])
+        if len(kept) < SAMPLES:
+            kept.append(media)
+        elif (place := self._chance.randrange(self._count[suffix])) < SAMPLES:
+            kept[place] = media
+
+    def hours(self, config: ChunkConfig) -> tuple[float, int]:
+        """Hours of audio, by those that were looked into, and how many those are."""
+        total, looked = 0.0, 0
+        for suffix, kept in self._kept.items():
+            known = [(media.size_bytes, seconds) for media in kept if (seconds := _seconds(media, config)) > 0]
+            looked += len(known)
+            if known:
+                size, seconds = map(sum, zip(*known, strict=True))
+                total += self._bytes[suffix] * seconds / size / 3600
+        return total, looked
+
+
+def _seconds(media: MediaFile, config: ChunkConfig) -> float:
+    """How long the media says it is; 0 where it says nothing."""
+    with contextlib.suppress(MediaError), opened(media, config.stores) as source:
+        told = ffmpeg.probe(source.url, source.protocols, config.audio_track, config.decode_timeout_s)
+        return length_s(media, told.said_s)
+    return 0.0
+
+
+class Estimate(NamedTuple):
+    """What so much audio takes."""
+
+    workers: int
+    hours: float  # until done
+    worker_hours: float
+    usd: float
+
+
+def estimate(audio_h: float, parts: int, most_workers: int, tasks: int, gpu: Gpu | None) -> Estimate:
+    """What the audio takes on workers with this GPU, or on CPU_MACHINE without.
+
+    Args:
+        parts: chunks of media; no more workers than those can have work.
+        tasks: 2 where the model both transcribes and translates.
+    """
+    workers = max(1, min(most_workers, parts))
+    speed = gpu.speed if gpu else CPU_SPEED
+    hours = START_H + audio_h * tasks / speed / workers
+    price = _machine(gpu).usd_per_hour + (gpu.usd_per_hour if gpu else 0)
+    return Estimate(workers, hours, hours * workers, hours * workers * price)
+
+
+def describe(extent: Extent, config: ChunkConfig, most_workers: int, tasks: int, gpu: Gpu | None) -> str:
+    """The estimate in words, with all that it assumes."""
+    audio_h, looked = extent.hours(config)
+    if not looked:
+        return "estimate: nothing is left to do" if not extent.media else "estimate: no media says how long it is"
+    parts = (
+        max(extent.media, math.ceil(audio_h * 60 / config.chunk_minutes)) if config.chunk_minutes else extent.media
+    )
+    took = estimate(audio_h, parts, most_workers, tasks, gpu)
+    on = f"{_machine(gpu).type} with {gpu.accelerator}" if gpu else _machine(gpu).type
+    also = "" if tasks == 1 else f", for each of {tasks} tasks"
+    return (
+        f"estimate: {audio_h:.1f} h of audio ({looked} of {extent.media} media were looked into)\n"
+        f"  {took.workers} workers of {on}: {took.hours:.1f} h until done, {took.worker_hours:.1f} worker hours, "
+        f"about {took.usd:.2f} USD\n"
+        f"  assumed, not measured: {gpu.speed if gpu else CPU_SPEED:g} x real time a worker with Whisper large-v3"
+        f"{also}; {START_H:g} h until a worker has started\n"
+        f"  prices: Dataflow's list prices of us-central1 of {PRICES_OF}, with {DISK_GB} GB of disk; not in it are "
+        f"{CPU_MACHINE.type} for planning and writing, network, storage, and an LLM's tokens"
+    )
+
+
+def _machine(gpu: Gpu | None) -> Machine:
+    return gpu.machine if gpu else CPU_MACHINE

@@ -1,0 +1,283 @@
+"""From the flags to what the graph is made of: one config a step, checked, with the layers' fingerprints."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import pathlib
+import re
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from beam_pipeline import options
+from transforms.collect_media import Inputs
+from transforms.dead_letters import FailureLimit
+from transforms.decode_audio import DecodeConfig
+from transforms.dofns.metrics import UNWATCHED, Watch
+from transforms.engines.catalog import DEMO_NOTICE, ModelFacts, commit_of, describe, known_languages
+from transforms.engines.handler import SpeechHandler
+from transforms.engines.languages import known_code, target_code
+from transforms.engines.whisper import WhisperConfig, WhisperHandler
+from transforms.media.chunks import ChunkConfig
+from transforms.media.windows import WindowConfig
+from transforms.plan_work import PlanConfig
+from transforms.save_media import SaveConfig
+from transforms.storage import StorageError, Stores
+from transforms.storage.profiles import read_profiles
+from transforms.translate_text import TranslateConfig
+from transforms.translators import openai as openai_translator
+from transforms.translators.openai import OpenAIConfig
+from transforms.work.layers import Layers, fingerprint
+from transforms.work.transcripts import Provenance
+from transforms.write_dataset import DatasetConfig
+
+PLACES = ("input", "output", "config", "stores")
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Everything that the graph needs to know. Pickled into the workers; holds no secret."""
+
+    inputs: Inputs
+    model: ModelFacts
+    layers: Layers
+    plan: PlanConfig
+    decode: DecodeConfig
+    handler: SpeechHandler
+    provenance: Provenance
+    translate: TranslateConfig
+    save: SaveConfig
+    dataset: DatasetConfig
+    watch: Watch = UNWATCHED
+
+    @property
+    def output(self) -> str:
+        return self.layers.output
+
+    def in_generation(self, anew: bool) -> Job:
+        """This job as the output has to have it done: going on, or with everything anew."""
+        layers = self.layers.in_generation(anew)
+        return dataclasses.replace(self, layers=layers, inputs=dataclasses.replace(self.inputs, layers=layers))
+
+
+def at_commit(job: Job, flags: argparse.Namespace) -> Job:
+    """The job with its model at the commit that the revision is now: no worker loads another, and nothing that other
+    weights heard counts. Asks the hub, so not while the graph is built.
+    """
+    if job.model.is_demo or pathlib.Path(job.model.path).is_dir():
+        return job
+    commit = commit_of(job.model.path, flags.model_revision or "main")
+    if not commit:
+        log.warning("which commit of %s the workers load is not known here: the hub was not reached", job.model.name)
+        return job
+    again = make_job(flags, commit)
+    layers = dataclasses.replace(again.layers, run=job.layers.run)
+    return dataclasses.replace(again, layers=layers, dataset=job.dataset)
+
+
+def make_job(flags: argparse.Namespace, commit: str = "") -> Job:
+    """The job that the flags describe; `commit` is that of its model, where it is known.
+
+    Raises:
+        ValueError: they contradict each other, or name something that is not there; the message says what to do.
+    """
+    if flags.overwrite and flags.keep_missing:
+        raise ValueError("--overwrite starts anew, with nothing that --keep_missing could keep: take one of the two")
+    changed = _changed(flags)
+    stores = Stores(read_profiles(flags.stores))
+    output = _check_places(flags, stores)
+    revision = commit or flags.model_revision
+    model = describe(flags.model, revision)
+    languages = known_languages(model)
+    _settle_languages(flags, languages)
+    _check_translation(flags)
+    by_model = flags.translator == "whisper"
+    decode = _decode(flags, model, ("transcribe", "translate") if by_model else ("transcribe",), stores)
+    save = SaveConfig(
+        tuple(dict.fromkeys(flags.formats)),
+        FailureLimit(flags.max_failures),
+        decode.chunks if flags.keep_audio else None,
+    )
+    handler = _handler(flags, model, revision)
+    translate = TranslateConfig(_openai(flags), flags.translate_concurrency)
+    layers = _layers(flags, output, model, decode, save, translate)
+    return Job(
+        inputs=Inputs(tuple(flags.input), stores, layers, flags.keep_missing, _suffixes(flags), languages),
+        model=model,
+        layers=layers,
+        plan=PlanConfig(flags.retry_failed, decode.chunks),
+        decode=decode,
+        handler=handler,
+        provenance=Provenance(flags.engine, model.name, flags.translate_to if by_model else ""),
+        translate=translate,
+        save=save,
+        dataset=DatasetConfig(
+            flags.num_shards,
+            _about(flags, model),
+            time.time(),
+            changed,
+            audio_is_kept=flags.keep_audio,
+            keep_missing=flags.keep_missing,
+        ),
+    )
+
+
+def _check_places(flags: argparse.Namespace, stores: Stores) -> str:
+    """The canonical output, when every place is one that a store serves."""
+    for name, places in (("input", flags.input), ("output", [flags.output])):
+        if not all(place.removeprefix("file://").strip() for place in places):
+            raise ValueError(f"--{name} is empty: is a variable not set? Write . for the current folder")
+    try:
+        for place in [*flags.input, flags.output]:
+            stores.serving(place)
+    except StorageError as error:
+        raise ValueError(str(error)) from error
+    return stores.serving(flags.output).canonical(flags.output)
+
+
+def _suffixes(flags: argparse.Namespace) -> tuple[str, ...]:
+    """--suffixes as `suffix_of` gives them; "" for names without one."""
+    for suffix in flags.suffixes:
+        if not re.fullmatch(r"\.?[^./\\\s]*", suffix) or not suffix:
+            raise ValueError(
+                f"--suffixes {suffix!r}: write the end of a name, such as .xyz, or . for names without one"
+            )
+    return tuple(sorted({f".{suffix.lstrip('.').lower()}".removesuffix(".") for suffix in flags.suffixes}))
+
+
+def _check_translation(flags: argparse.Namespace) -> None:
+    """Settle who translates, and refuse what cannot work."""
+    if re.search("[@?]", flags.openai_base_url):
+        raise ValueError(
+            f"--openai_base_url must hold no password and no query; put the key into {openai_translator.KEY_VARIABLE}"
+        )
+    if flags.translator == "none" and flags.translate_to:
+        raise ValueError(f"--translate_to {flags.translate_to} needs a translator: leave out --translator none")
+    if flags.translator is None:
+        flags.translator = {"": "none", "en": "whisper"}.get(flags.translate_to, "openai")
+    if flags.translator == "none":
+        return
+    if not flags.translate_to:
+        raise ValueError(f"--translator {flags.translator} needs --translate_to, such as --translate_to en")
+    if flags.translator == "whisper" and flags.translate_to != "en":
+        raise ValueError(
+            f"--translator whisper translates into English only; for --translate_to {flags.translate_to} "
+            "take --translator openai"
+        )
+    if flags.translator == "whisper" and re.search(r"turbo|distil|\.en$", flags.model):
+        log.warning("%s was not trained to translate: what it gives as a translation may be none", flags.model)
+    if flags.translator == "openai" and not os.environ.get(openai_translator.KEY_VARIABLE):
+        raise ValueError(
+            f"--translator openai needs the environment variable {openai_translator.KEY_VARIABLE}; "
+            "a server that asks for no key takes any value"
+        )
+
+
+def _settle_languages(flags: argparse.Namespace, known: frozenset[str]) -> None:
+    """Put the model's own codes in the place of what the user wrote, so that `hin` and `hi` are the same work."""
+    written = flags.translate_to
+    flags.translate_to = _language("--translate_to", written, target_code)
+    if re.search(r"[-_]", written) and flags.translate_to:
+        log.warning("--translate_to %s: regions are not told apart; it is %s", written, flags.translate_to)
+    flags.language = _language("--language", flags.language, known_code, known)
+    chosen = [_language("--languages", text, known_code, known) for text in flags.languages]
+    flags.languages = [] if "" in chosen else list(dict.fromkeys(chosen))  # `auto` is all of them
+    if flags.language and flags.languages and flags.language not in flags.languages:
+        raise ValueError(f"--language {flags.language} is not among --languages {' '.join(flags.languages)}")
+
+
+def _language(flag: str, text: str, code_of: Callable[..., str], *known: frozenset[str]) -> str:
+    try:
+        return code_of(text, *known)
+    except ValueError as error:
+        raise ValueError(f"{flag}: {error}") from error
+
+
+def _decode(flags: argparse.Namespace, model: ModelFacts, tasks: tuple[str, ...], stores: Stores) -> DecodeConfig:
+    window_s = flags.max_window_s or model.longest_window_s
+    if window_s > 30:
+        raise ValueError(f"--max_window_s {window_s:g}: Whisper hears at most 30 seconds at once")
+    return DecodeConfig(
+        windows=WindowConfig(max_window_s=window_s, threshold=flags.vad_threshold),
+        tasks=tasks,
+        decode_ahead=flags.decode_ahead,
+        channels=flags.channels,
+        max_media_hours=flags.max_media_hours,
+        chunks=ChunkConfig(flags.chunk_minutes, flags.audio_track, flags.decode_timeout_s, stores),
+    )
+
+
+def _handler(flags: argparse.Namespace, model: ModelFacts, revision: str) -> SpeechHandler:
+    return WhisperHandler(
+        WhisperConfig(
+            model=model,
+            revision=revision,
+            language=flags.language,
+            languages=tuple(flags.languages),
+            device=flags.device,
+            dtype=flags.dtype,
+            batch_size=flags.batch_size,
+            no_speech_threshold=flags.no_speech_threshold,
+        )
+    )
+
+
+def _openai(flags: argparse.Namespace) -> OpenAIConfig | None:
+    if flags.translator != "openai":
+        return None
+    return OpenAIConfig(flags.translate_to, flags.translate_model, flags.openai_base_url)
+
+
+def _layers(
+    flags: argparse.Namespace,
+    output: str,
+    model: ModelFacts,
+    decode: DecodeConfig,
+    save: SaveConfig,
+    translate: TranslateConfig,
+) -> Layers:
+    """The layers under the output. What is not in a fingerprint (device, batch size) does not change its layer."""
+    asr = fingerprint(
+        {
+            "engine": flags.engine,
+            "model": model.identity,
+            "language": flags.language,
+            "languages": sorted(flags.languages),
+            "no_speech_threshold": flags.no_speech_threshold,
+            "tasks": decode.tasks,
+            "windows": dataclasses.asdict(decode.windows),
+            "audio_track": flags.audio_track,
+            "channels": flags.channels,
+            "chunk_minutes": flags.chunk_minutes,
+        }
+    )
+    translation = ""
+    if translate.openai:
+        by = {"model": translate.openai.model, "prompt": openai_translator.PROMPT_VERSION}
+        translation = fingerprint({"asr": asr, "target": flags.translate_to, **by})
+    to = flags.translate_to
+    formats = [*sorted(save.formats), *(["opus"] if flags.keep_audio else [])]
+    saved = fingerprint({"asr": asr, "translation": translation, "to": to, "formats": formats})
+    stores, run = decode.chunks.stores, uuid.uuid4().hex[:12]
+    return Layers(output, asr, saved, translation, flags.translate_to, stores, run)
+
+
+def _about(flags: argparse.Namespace, model: ModelFacts) -> tuple[tuple[str, Any], ...]:
+    notice = (("notice", DEMO_NOTICE),) if model.is_demo else ()
+    return (("engine", flags.engine), ("model", model.name), *notice)
+
+
+def _changed(flags: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """The options that are not as they come, for people to see."""
+    made, given = options.parser(), sorted(vars(flags).items())
+    changed = {name: value for name, value in given if name not in PLACES and value != made.get_default(name)}
+    return tuple(
+        (f"--{name}", " ".join(map(str, value)) if isinstance(value, list) else str(value))
+        for name, value in changed.items()
+    )

@@ -1,0 +1,236 @@
+"""Where the graph runs: the runner that the flags ask for, what it lacks, and how it is waited for."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
+
+from beam_pipeline.pipeline import build
+from beam_pipeline.run.job import Job
+from runners import direct, presets
+from runners.clusters import JobState, Remote, RemoteError
+from runners.dataflow import job as dataflow
+from runners.dataflow.hints import give_hints
+from runners.dataflow.machines import DEFAULT_GPU
+from runners.flink import job as flink
+from transforms.storage import Stores, join
+
+ASK_EVERY_S = 1.0
+LOG_EVERY_S = 30.0
+SUBMIT_S = 120.0  # for a job to appear where it runs
+AWAY_S = 60.0  # that what runs it may be silent
+GOES_ON = "the same command goes on where it was"
+
+log = logging.getLogger("beam_pipeline")
+
+
+class RunnerError(Exception):
+    """The job cannot run where it is meant to, or ended there; the message says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Where the graph runs, with every flag of Beam's."""
+
+    runner: str
+    flags: list[str]
+    name: str  # of the job
+    remote: Remote | None = None  # the job, where it goes on without this process
+    hints: dict[str, str] = dataclasses.field(default_factory=dict)  # Beam's resource hints, for the model's stage
+
+    @property
+    def is_direct(self) -> bool:
+        return self.runner.lower() in direct.NAMES
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the workers are on this machine, where the display hears them."""
+        return self.remote is None or self.remote.is_here
+
+
+def find_target(flags: argparse.Namespace, given: list[str], run: str) -> Target:
+    """Where the flags want the job to run, when it can be reached and has what the job needs.
+
+    Raises:
+        ValueError: the flags contradict each other.
+        RunnerError: it cannot run there.
+    """
+    options = PipelineOptions(given)
+    name = options.get_all_options().get("job_name") or f"beam-pipeline-{run}"
+    job = presets.Job(name, bool(options.view_as(StandardOptions).streaming))
+    remote: Remote | None = None
+    hints: dict[str, str] = {}
+    if flags.dataflow_gpu and flags.runner.lower() != "dataflowrunner":
+        raise ValueError(f"--dataflow_gpu {flags.dataflow_gpu} needs --runner=DataflowRunner")
+    try:
+        if flags.runner.lower() == "flinkrunner":
+            preset, remote = flink.find(job, options)
+        elif flags.runner.lower() == "dataflowrunner":
+            asked = dataflow.Asked((*flags.input, flags.output), flags.dataflow_gpu or DEFAULT_GPU, flags.model)
+            preset, hints, remote = dataflow.find(job, asked, options)
+        else:
+            preset = presets.direct(job)
+    except RemoteError as error:
+        raise RunnerError(str(error)) from error
+    if flags.no_wait and remote is None:
+        raise ValueError(
+            "--no_wait needs a place to leave the job to: --runner=DataflowRunner, or --runner=FlinkRunner with "
+            "--flink_master=HOST:PORT"
+        )
+    return Target(flags.runner, presets.merged(preset, given), name, remote, hints)
+
+
+def check_scratch(target: Target, stores: Stores) -> None:
+    """Find a folder that Beam cannot stage a job in; Beam would try for minutes.
+
+    Raises:
+        ValueError: with what to do about it.
+    """
+    place = PipelineOptions(target.flags).view_as(GoogleCloudOptions).temp_location
+    if target.remote is None or not place:
+        return
+    store, probe = stores.serving(place), join(place, "beam-pipeline-was-here")
+    try:
+        store.put(probe, b"")
+        store.delete(probe)
+    except OSError as error:
+        raise ValueError(f"--temp_location {place} cannot be written: {error}") from error
+
+
+def submit(target: Target, job: Job) -> Any:
+    """Start the graph and return Beam's result."""
+    options = PipelineOptions([f"--runner={target.runner}", *target.flags])
+    pipeline = beam.Pipeline(runner=direct.direct_runner(options) if target.is_direct else None, options=options)
+    build(pipeline, job)
+    if target.hints:
+        give_hints(pipeline, target.hints, shuffle="PlanWork/SpreadChunks")
+    return pipeline.run()
+
+
+def wait(target: Target, result: Any, detach: bool) -> bool:
+    """Wait for the end of the job; False where it was left to what runs it, at once or by the user.
+
+    Raises:
+        RunnerError: it was cancelled, or is not known there any more.
+        RuntimeError: it failed; the message is a stack trace, of which `launch.cause` tells the user what matters.
+    """
+    remote = target.remote
+    if remote is None:
+        if result.wait_until_finish() == "CANCELLED":
+            raise RunnerError("the job was cancelled")
+        return True
+    log.info("%s, see %s", remote.title, _link(remote, result))
+    ended = None if detach or remote.staged else _ended(remote)
+    if ended is None:
+        return False
+    if ended.cancelled:
+        raise RunnerError(f"the job was cancelled at {remote.place}; {GOES_ON}")
+    if ended.failed:
+        raise RuntimeError(remote.cause() or f"the job failed, and {remote.place} does not say why")
+    result.wait_until_finish()  # its metrics come with it
+    return True
+
+
+def _link(remote: Remote, result: Any) -> str:
+    """Where the job can be looked at, some seconds after it was submitted."""
+    until = time.monotonic() + SUBMIT_S
+    while time.monotonic() < until:
+        if link := remote.link(result):
+            return link
+        time.sleep(ASK_EVERY_S)
+    raise RunnerError(f"the job did not appear at {remote.place} within {SUBMIT_S:.0f} s; {GOES_ON}")
+
+
+def _ended(remote: Remote) -> JobState | None:
+    """The state of the job when it has ended; None where the user left it running."""
+    while True:
+        try:
+            with _signals_here(remote):
+                return _watch(remote)
+        except KeyboardInterrupt:
+            choice = _asked(remote)
+            if choice == "leave":
+                return None
+            if choice == "cancel":
+                _cancel(remote)
+                raise SystemExit(128 + signal.SIGINT) from None
+
+
+def _watch(remote: Remote) -> JobState:
+    """Follow the job to its end, saying now and then how far it is where no display does."""
+    heard = logged = time.monotonic()
+    known = ""
+    while True:
+        try:
+            state = remote.state()
+            heard = time.monotonic()
+        except RemoteError as error:
+            if time.monotonic() - heard > AWAY_S:
+                raise RunnerError(f"{error}, for {AWAY_S:.0f} s; when it is back, {GOES_ON}") from error
+            time.sleep(ASK_EVERY_S)
+            continue
+        if state is None:
+            raise RunnerError(f"{remote.place} does not know the job any more: was it restarted? {GOES_ON}")
+        if state.ended:
+            return state
+        if state.name != known or (not remote.is_here and time.monotonic() - logged > LOG_EVERY_S):
+            known, logged = state.name, time.monotonic()
+            _tell(remote, state)
+        time.sleep(ASK_EVERY_S)
+
+
+def _tell(remote: Remote, state: JobState) -> None:
+    saved = None
+    with contextlib.suppress(RemoteError):  # a figure less
+        saved = remote.saved()
+    kind = remote.title.split()[0]
+    if saved is None:
+        log.info("%s job %s", kind, state.name)
+    else:
+        log.info("%s job %s, %d media saved", kind, state.name, saved)
+
+
+@contextlib.contextmanager
+def _signals_here(remote: Remote) -> Iterator[None]:
+    """Ctrl-C asks what to do, and a polite kill cancels the job; Beam's handler would end the job server alone."""
+
+    def cancel(*_: object) -> None:
+        _cancel(remote)
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGTERM, cancel)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+
+
+def _asked(remote: Remote) -> str:
+    """What to do with the job at Ctrl-C: "cancel", "leave" or "go on". Where nobody can be asked, cancel."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return "cancel"
+    sys.stderr.write(f"\nThe job runs at {remote.place}. [c]ancel it, [l]eave it running, or [g]o on watching? ")
+    sys.stderr.flush()
+    with contextlib.suppress(KeyboardInterrupt, EOFError):
+        return {"l": "leave", "g": "go on"}.get(sys.stdin.readline().strip().lower()[:1], "cancel")
+    return "cancel"
+
+
+def _cancel(remote: Remote) -> None:
+    try:
+        remote.cancel()
+    except RemoteError as error:
+        log.error("stopped here, but the job could not be cancelled: %s", error)
+    else:
+        log.error("stopped: the %s job was cancelled; %s", remote.title.split()[0], GOES_ON)

@@ -1,0 +1,1 @@
+"""The tables of the dataset, the summary and the page."""

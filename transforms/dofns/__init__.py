@@ -1,0 +1,1 @@
+"""What every DoFn stands on."""

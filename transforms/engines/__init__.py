@@ -1,0 +1,5 @@
+"""Speech models: one file an engine, behind the protocol in protocol.py."""
+
+import os
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read while huggingface_hub is imported, which happens below

@@ -1,0 +1,1 @@
+"""What is finished, and whose it is."""
