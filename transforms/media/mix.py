@@ -2,8 +2,8 @@
 
 ffmpeg's mix is taken as it is. But channels of opposite polarity (a cable that is wired wrongly, an effect that makes
 speech "wide") cancel each other in it; and of channels that stand nowhere, ffmpeg mixes none, or leaves out the one
-that would be the subwoofer's. What is taken is decided for each second of the decoder's sound by itself, so all chunks
-of a media decide alike.
+that would be the subwoofer's. What is taken is decided for each second of the decoder's sound by itself, so all
+chunks of a media decide alike.
 """
 
 from __future__ import annotations
