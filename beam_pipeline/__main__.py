@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import atexit
+import importlib
 import logging
 import os
 import sys
@@ -10,46 +12,64 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from beam_pipeline import terminal
-from beam_pipeline.errors import RunFailedError
+from beam_pipeline.errors import RunFailedError, UsageError
+from beam_pipeline.parser import check_beam_flags, parse
 from transforms.storage.secrets import guard_logs, register_in
+from transforms.work.exit_code import ExitCode
+
+COMMANDS = {name: f"beam_pipeline.{name}" for name in ("status", "failures", "diff", "prune")}
+COMMANDS["run"] = "beam_pipeline.__main__"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     terminal.prepare()
     log_at("INFO")  # before Beam is imported, which warns of what it does without
-    from beam_pipeline import options
+    words = sys.argv[1:] if argv is None else list(argv)
+    register_in(words)
+    try:
+        flags, beam_flags = parse(words)
+        log_at(flags.log_level)
+        return _run(flags, beam_flags, words)
+    except UsageError as error:
+        terminal.complain(f"error: {error}\nSee python -m beam_pipeline --help.")
+        return ExitCode.USAGE
+
+
+def _run(flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> int:
+    """What the flags ask for. Beam and what it needs are imported here, when the flags are known to be meant."""
     from beam_pipeline.run import launch
     from beam_pipeline.run.job import at_commit, make_job
 
-    words = sys.argv[1:] if argv is None else list(argv)
-    register_in(words)
-    flags, beam_flags = options.parse(words)
-    log_at(flags.log_level)
     try:
+        check_beam_flags(beam_flags)
         job = make_job(flags)
         if flags.dry_run:
             job = at_commit(job, flags).in_generation(anew=flags.overwrite)
             return launch.dry_run(job, flags, beam_flags)
         return launch.launch(job, flags, beam_flags, words).code
+    except UsageError:
+        raise
     except ValueError as error:
         terminal.complain(f"error: {error}")
-        return launch.USAGE
+        return ExitCode.USAGE
     except launch.REFUSED as error:
         terminal.complain(f"error: {error}")
     except RunFailedError as error:
         logging.getLogger("beam_pipeline").error("the run failed: %s", error)
-    return launch.FAILED
+    return ExitCode.FAILED
 
 
 def console(argv: Sequence[str] | None = None) -> None:
-    """The console script."""
-    leave(main(argv))
+    """The console script: `beam-pipeline run …`, and the other commands by their names; without a name it is `run`."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    module = COMMANDS.get(words[0]) if words else None
+    leave(importlib.import_module(module).main(words[1:]) if module else main(words))
 
 
 def leave(code: int) -> NoReturn:
     """End the process."""
-    if code == 1:
+    if code == ExitCode.FAILED:
         # A failed run's threads may still wait for a server or a model: nothing that they do is needed any more. What
         # it started does end: decoders, and Beam's job server for Flink.
         atexit._run_exitfuncs()

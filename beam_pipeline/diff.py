@@ -17,10 +17,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from beam_pipeline import terminal
-from beam_pipeline.options import Parser
 from beam_pipeline.outputs.dataset import rows
 from beam_pipeline.outputs.last_run import LastRun, answered, read
 from beam_pipeline.outputs.word_error import Compared, compare_texts
+from beam_pipeline.parser import Parser
 from transforms.storage.texts import printable
 
 DESCRIPTION = "Compare two runs: options, media, and the word error between their texts, A as the reference."

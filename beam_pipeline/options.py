@@ -1,332 +1,209 @@
-"""Every flag, grouped by the step it belongs to. What is not listed here must be a flag of Beam's own."""
+"""Every option, once: the flags, the config file, the types of the call from Python, the docs, the form of a template
+and what each layer's fingerprint covers are made from this table.
+
+What is not listed here must be a flag of Beam's own.
+"""
 
 from __future__ import annotations
 
-import argparse
-import difflib
+import dataclasses
 import math
-import pathlib
-import re
-import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-import yaml
-
-from beam_pipeline.terminal import complain
 from runners.dataflow.machines import DEFAULT_GPU, GPUS
-from transforms.decode_audio import DecodeConfig
-from transforms.engines.whisper import NO_SPEECH
-from transforms.media.chunks import ChunkConfig
-from transforms.media.windows import WindowConfig
-from transforms.save_media import FORMATS
-from transforms.translate_text import TranslateConfig
-from transforms.translators.openai import KEY_VARIABLE, OpenAIConfig
-from transforms.write_dataset import DatasetConfig
+from transforms.engines.registry import ENGINES
+from transforms.translators.registry import TRANSLATORS
 
 DEFAULT_MODEL = "openai/whisper-large-v3"
+FORMATS = ("json", "srt", "vtt", "txt")
 DESCRIPTION = "Turn audio and video into transcripts, translations, subtitles and a Parquet dataset."
 EPILOG = (
     "Flags of Beam's own, such as --direct_num_workers or --flink_master, may follow. Exit codes: 0 all is done, "
     "1 the run failed, 2 wrong usage, 3 finished with dead letters. A run that was stopped goes on where it was when "
-    "it is started again."
+    "it is started again. Other commands: beam-pipeline status, failures, diff and prune, each with --help."
 )
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a default where there is one to show."""
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option, whichever way it is given."""
 
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        empty = (
-            action.default in (None, "", False, math.inf, argparse.SUPPRESS)
-            or action.default == []
-            or action.required
-        )
-        return action.help if empty else super()._get_help_string(action)
+    name: str
+    help: str = ""
+    default: Any = ""
+    kind: type = str  # of a value: str, int, float; bool is a switch
+    several: bool = False  # takes one value or more
+    choices: tuple[str, ...] = ()
+    required: bool = False
+    metavar: str = ""
+    is_place: bool = False  # a path or URI: it says where, and is no setting
+    layer: str = ""  # the first layer that another value makes anew: "asr", "translation", "saved"; "" for none
+    through: str = ""  # the derived setting by which it reaches that layer's fingerprint; "" for its own value
+    terminal: bool = False  # of use on a terminal alone: no form of a template has it
 
+    @property
+    def is_switch(self) -> bool:
+        return self.kind is bool
 
-class Parser(argparse.ArgumentParser):
-    """Ends with one line and exit code 2 instead of argparse's whole usage."""
+    @property
+    def adds_up(self) -> bool:
+        """Whether it may be given several times: one with a default would add to that."""
+        return self.several and self.required
 
-    def error(self, message: str) -> NoReturn:
-        complain(f"error: {message}\nSee python -m beam_pipeline --help.")
-        raise SystemExit(2)
-
-
-def parser(kind: type[Parser] = Parser) -> Parser:
-    """The parser of all flags of ours; its kind says what wrong usage comes to."""
-    made = kind(
-        prog="python -m beam_pipeline",
-        usage="python -m beam_pipeline --input MEDIA [MEDIA ...] --output FOLDER [flags]",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        allow_abbrev=False,
-        formatter_class=HelpFormatter,
-    )
-    for add in (_add_input, _add_plan, _add_decode, _add_transcribe, _add_translate, _add_output, _add_running):
-        add(made)
-    made.set_defaults(stores={})  # only a config file has them
-    return made
+    def is_default(self, value: Any) -> bool:
+        return value == (list(self.default) if self.several else self.default)
 
 
-def _add_input(made: Parser) -> None:
-    group = made.add_argument_group("CollectMedia")
-    group.add_argument(
-        "--input",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="MEDIA",
-        help="media files, folders (searched through), patterns (quoted) and manifests (.txt .csv .tsv .json .jsonl "
-        ".ndjson .m3u .parquet: see docs/manifests.md); may be given several times",
-    )
-    group.add_argument(
-        "--suffixes",
-        nargs="+",
-        default=[],
-        metavar=".XYZ",
-        help="take files in folders with these too, beside the known ones (docs/input.md); . takes names without any",
-    )
+STEPS: dict[str, tuple[Option, ...]] = {
+    "CollectMedia": (
+        Option(
+            "input",
+            "media files, folders (searched through), patterns (quoted) and manifests (.txt .csv .tsv .json .jsonl "
+            ".ndjson .m3u .parquet: see docs/manifests.md); may be given several times",
+            several=True, required=True, metavar="MEDIA", is_place=True,
+        ),
+        Option(
+            "suffixes",
+            "take files in folders with these too, beside the known ones (docs/input.md); . takes names without any",
+            (), several=True, metavar=".XYZ",
+        ),
+    ),
+    "PlanWork": (
+        Option("overwrite", "do everything anew, whatever earlier runs left", False, bool),
+        Option("retry_failed", "try media again that became dead letters", False, bool),
+        Option("keep_missing", "keep media, and their files, that are not in the input any more", False, bool),
+        Option(
+            "max_failures",
+            "stop with exit code 1 when more media than this number, or this share such as 0.05, fail in this run",
+            math.inf, float, metavar="N",
+        ),
+        Option(
+            "chunk_minutes",
+            "media longer than about this are cut into chunks for several workers; 0 cuts none",
+            30.0, float, metavar="N", layer="asr",
+        ),
+        Option("dry_run", "list what would be done, and do nothing", False, bool, terminal=True),
+    ),
+    "DecodeAudio": (
+        Option(
+            "audio_track",
+            "number (from 0) or language as the container tags it (hin); the first one if empty",
+            layer="asr",
+        ),
+        Option(
+            "channels",
+            "split: transcribe each channel on its own, as of a call with a speaker on each",
+            "mix", choices=("mix", "split"), layer="asr",
+        ),
+        Option("decode_ahead", "media decoded at once", 2, int),
+        Option("decode_timeout_s", "seconds without a byte from the decoder", 120.0, float),
+        Option("max_media_hours", "longer media are dead letters", 24.0, float),
+        Option(
+            "max_window_s", "longest window in seconds; 0 is what the model declares",
+            0.0, float, layer="asr", through="windows",
+        ),
+        Option(
+            "vad_threshold", "probability from which a frame is speech", 0.5, float, layer="asr", through="windows"
+        ),
+    ),
+    "TranscribeSpeech": (
+        Option("engine", "what runs the model", "whisper", choices=tuple(ENGINES), layer="asr"),
+        Option(
+            "model",
+            "a Whisper checkpoint: id on the Hugging Face hub, folder, or `demo` for the one in the package, "
+            "which knows a small vocabulary in synthetic voices",
+            DEFAULT_MODEL, layer="asr", through="model",
+        ),
+        Option("model_revision", "branch, tag or commit on the hub", layer="asr", through="model"),
+        Option("language", "language of all media, such as hi; found if empty", layer="asr"),
+        Option(
+            "languages", "the languages to choose from; all if none",
+            (), several=True, metavar="CODE", layer="asr",
+        ),
+        Option("device", "cuda, cuda:1, mps or cpu", "auto"),
+        Option("dtype", "", "auto", choices=("auto", "float32", "bfloat16", "float16")),
+        Option("batch_size", "windows at once; 0 is by the device's memory", 0, int),
+        Option(
+            "no_speech_threshold", "no-speech probability from which an unsure window is silent",
+            0.6, float, layer="asr",
+        ),
+    ),
+    "TranslateText": (
+        Option(
+            "translate_to", "language to translate to, such as en",
+            metavar="CODE", layer="translation", through="target",
+        ),
+        Option(
+            "translator",
+            "whisper: the model itself, into English; openai: any OpenAI-compatible server, key in OPENAI_API_KEY; "
+            "whisper for English and openai for others if not given",
+            None, choices=("whisper", *TRANSLATORS, "none"), layer="asr", through="tasks",
+        ),
+        Option(
+            "translate_model", "model that the server is asked for", "gpt-4.1", layer="translation", through="model"
+        ),
+        Option("openai_base_url", "address of the server; OpenAI's own if empty"),
+        Option("translate_concurrency", "media translated at once", 8, int),
+    ),
+    "SaveMedia and WriteDataset": (
+        Option("output", "where everything is written", required=True, metavar="FOLDER", is_place=True),
+        Option(
+            "formats", "files for each media",
+            FORMATS, several=True, choices=FORMATS, layer="saved", through="formats",
+        ),
+        Option(
+            "keep_audio",
+            "keep each media's audio as a small .opus beside its text, so that the report can play it",
+            False, bool, layer="saved", through="formats",
+        ),
+        Option("num_shards", "Parquet files in each table", 1, int),
+    ),
+    "Running": (
+        Option(
+            "config", "sets any flag; flags on the command line win",
+            metavar="FILE.yaml", is_place=True, terminal=True,
+        ),
+        Option(
+            "runner",
+            "where the graph runs: DirectRunner, FlinkRunner (docs/flink.md) or DataflowRunner (docs/dataflow.md)",
+            "DirectRunner", terminal=True,
+        ),
+        Option(
+            "no_wait", "leave the job to its cluster once it runs there, and end with 0", False, bool, terminal=True
+        ),
+        Option(
+            "dataflow_gpu",
+            f"of the workers that run the model; {DEFAULT_GPU} if not given. See docs/dataflow.md",
+            None, choices=(*GPUS, "none"),
+        ),
+        Option(
+            "metrics_port",
+            "serve the run's figures to Prometheus at this port; on a cluster each worker process serves its own, "
+            "at this port or the first free one of the nine behind it; 0 serves none: see docs/monitoring.md",
+            0, int, metavar="PORT", terminal=True,
+        ),
+        Option("log_level", "of the log on stderr", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR")),
+    ),
+}  # fmt: skip
+OPTIONS: dict[str, Option] = {option.name: option for options in STEPS.values() for option in options}
 
 
-def _add_plan(made: Parser) -> None:
-    group = made.add_argument_group("PlanWork")
-    group.add_argument("--overwrite", action="store_true", help="do everything anew, whatever earlier runs left")
-    group.add_argument("--retry_failed", action="store_true", help="try media again that became dead letters")
-    group.add_argument(
-        "--keep_missing", action="store_true", help="keep media, and their files, that are not in the input any more"
-    )
-    group.add_argument(
-        "--max_failures",
-        type=float,
-        default=math.inf,
-        metavar="N",
-        help="stop with exit code 1 when more media than this number, or this share such as 0.05, fail in this run",
-    )
-    group.add_argument(
-        "--chunk_minutes",
-        type=float,
-        default=ChunkConfig().chunk_minutes,
-        metavar="N",
-        help="media longer than about this are cut into chunks for several workers; 0 cuts none",
-    )
-    group.add_argument("--dry_run", action="store_true", help="list what would be done, and do nothing")
+def changed(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The settings that are not as they come, by name; places are none."""
+    for name, option in sorted(OPTIONS.items()):
+        if not option.is_place and name in values and not option.is_default(values[name]):
+            yield name, values[name]
 
 
-def _add_decode(made: Parser) -> None:
-    group = made.add_argument_group("DecodeAudio")
-    default = DecodeConfig()
-    group.add_argument(
-        "--audio_track",
-        default="",
-        help="number (from 0) or language as the container tags it (hin); the first one if empty",
-    )
-    group.add_argument(
-        "--channels",
-        choices=["mix", "split"],
-        default=default.channels,
-        help="split: transcribe each channel on its own, as of a call with a speaker on each",
-    )
-    group.add_argument("--decode_ahead", type=int, default=default.decode_ahead, help="media decoded at once")
-    group.add_argument(
-        "--decode_timeout_s",
-        type=float,
-        default=default.chunks.decode_timeout_s,
-        help="seconds without a byte from the decoder",
-    )
-    group.add_argument(
-        "--max_media_hours", type=float, default=default.max_media_hours, help="longer media are dead letters"
-    )
-    group.add_argument(
-        "--max_window_s", type=float, default=0.0, help="longest window in seconds; 0 is what the model declares"
-    )
-    group.add_argument(
-        "--vad_threshold",
-        type=float,
-        default=WindowConfig().threshold,
-        help="probability from which a frame is speech",
-    )
+def settings(layer: str, values: Mapping[str, Any], **derived: Any) -> dict[str, Any]:
+    """What the fingerprint of a layer covers: its options' values, and what is derived from the others of them.
 
-
-def _add_transcribe(made: Parser) -> None:
-    group = made.add_argument_group("TranscribeSpeech")
-    group.add_argument("--engine", choices=["whisper"], default="whisper", help="what runs the model")
-    group.add_argument(
-        "--model",
-        default=DEFAULT_MODEL,
-        help="a Whisper checkpoint: id on the Hugging Face hub, folder, or `demo` for the one in the package, "
-        "which knows a small vocabulary in synthetic voices",
-    )
-    group.add_argument("--model_revision", default="", help="branch, tag or commit on the hub")
-    group.add_argument("--language", default="", help="language of all media, such as hi; found if empty")
-    group.add_argument(
-        "--languages", nargs="+", default=[], metavar="CODE", help="the languages to choose from; all if none"
-    )
-    group.add_argument("--device", default="auto", help="cuda, cuda:1, mps or cpu")
-    group.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
-    group.add_argument("--batch_size", type=int, default=0, help="windows at once; 0 is by the device's memory")
-    group.add_argument(
-        "--no_speech_threshold",
-        type=float,
-        default=NO_SPEECH,
-        help="no-speech probability from which an unsure window is silent",
-    )
-
-
-def _add_translate(made: Parser) -> None:
-    group = made.add_argument_group("TranslateText")
-    group.add_argument("--translate_to", default="", metavar="CODE", help="language to translate to, such as en")
-    group.add_argument(
-        "--translator",
-        choices=["whisper", "openai", "none"],
-        help=f"whisper: the model itself, into English; openai: any OpenAI-compatible server, key in {KEY_VARIABLE}; "
-        "whisper for English and openai for others if not given",
-    )
-    group.add_argument("--translate_model", default=OpenAIConfig("").model, help="model that the server is asked for")
-    group.add_argument("--openai_base_url", default="", help="address of the server; OpenAI's own if empty")
-    group.add_argument(
-        "--translate_concurrency", type=int, default=TranslateConfig().concurrency, help="media translated at once"
-    )
-
-
-def _add_output(made: Parser) -> None:
-    group = made.add_argument_group("SaveMedia and WriteDataset")
-    group.add_argument("--output", required=True, metavar="FOLDER", help="where everything is written")
-    group.add_argument("--formats", nargs="+", default=list(FORMATS), choices=FORMATS, help="files for each media")
-    group.add_argument(
-        "--keep_audio",
-        action="store_true",
-        help="keep each media's audio as a small .opus beside its text, so that the report can play it",
-    )
-    group.add_argument(
-        "--num_shards", type=int, default=DatasetConfig().num_shards, help="Parquet files in each table"
-    )
-
-
-def _add_running(made: Parser) -> None:
-    group = made.add_argument_group("Running")
-    group.add_argument("--config", metavar="FILE.yaml", help="sets any flag; flags on the command line win")
-    group.add_argument(
-        "--runner",
-        default="DirectRunner",
-        help="where the graph runs: DirectRunner, FlinkRunner (docs/flink.md) or DataflowRunner (docs/dataflow.md)",
-    )
-    group.add_argument(
-        "--no_wait", action="store_true", help="leave the job to its cluster once it runs there, and end with 0"
-    )
-    group.add_argument(
-        "--dataflow_gpu",
-        choices=[*GPUS, "none"],
-        help=f"of the workers that run the model; {DEFAULT_GPU} if not given. See docs/dataflow.md",
-    )
-    group.add_argument(
-        "--metrics_port",
-        type=_port,
-        default=0,
-        metavar="PORT",
-        help="serve the run's figures to Prometheus at this port; on a cluster each worker process serves its own, "
-        "at this port or the first free one of the nine behind it; 0 serves none: see docs/monitoring.md",
-    )
-    group.add_argument(
-        "--log_level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], default="INFO", help="of the log on stderr"
-    )
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65_535:
-        raise argparse.ArgumentTypeError(f"{port} is no port: choose from 1 to 65535")
-    return port
-
-
-def parse(argv: Sequence[str] | None = None, kind: type[Parser] = Parser) -> tuple[argparse.Namespace, list[str]]:
-    """Our flags, and those that are Beam's.
-
-    Exits with 2 on a flag that neither knows, or a value that cannot be.
+    Raises:
+        ValueError: an option of the layer would be forgotten.
     """
-    made, words = parser(kind), list(sys.argv[1:] if argv is None else argv)
-    flags, rest = made.parse_known_args(_with_config(made, words))
-    refuse_unknown(made, rest)
-    return flags, rest
-
-
-def refuse_unknown(made: Parser, rest: Sequence[str]) -> None:
-    """Exit with 2 on anything that Beam would silently drop, and on flags of Beam's that take a secret."""
-    beam = beam_parser()
-    beam.error = made.error  # type: ignore[method-assign]  # one line, as for flags of ours
-    for word in rest:
-        if re.match(r"--\w*(secret|token|password|access_key|connection_string)", word):
-            made.error(
-                f"{word.partition('=')[0]} would show a secret to everybody on this machine: see docs/stores.md"
-            )
-    _, unknown = beam.parse_known_args(list(rest))
-    if not unknown:
-        return
-    name = unknown[0].split("=")[0]
-    known = [*_flag_names(made), *_flag_names(beam)]
-    near = difflib.get_close_matches(name, known, 1)
-    made.error(f"unknown argument {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
-
-
-def beam_parser() -> argparse.ArgumentParser:
-    """A parser of every flag that Beam's option classes define."""
-    from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
-
-    from runners.flink import flags  # noqa: F401 - its options are found by their base class
-
-    made = _BeamArgumentParser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
-    waiting = list(PipelineOptions.__subclasses__())
-    while waiting:
-        options = waiting.pop()
-        waiting += options.__subclasses__()
-        if "_add_argparse_args" in vars(options):
-            options._add_argparse_args(made)
-    return made
-
-
-def _flag_names(made: argparse.ArgumentParser, switches: bool = False) -> list[str]:
-    """The flags of a parser, or those of them that take no value."""
-    actions = [action for action in made._actions if action.nargs == 0 or not switches]
-    return [name for action in actions for name in action.option_strings if name.startswith("--")]
-
-
-def _with_config(made: Parser, words: list[str]) -> list[str]:
-    """The words of the config file in front of those of the command line, but for flags that both give."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--config")
-    path = finder.parse_known_args(words)[0].config
-    if path is None:
-        return words
-    if not path.strip():
-        made.error("--config is empty: is a variable not set?")
-    content, stores = read_config(made, path)
-    made.set_defaults(stores=stores)
-    given = {word.split("=")[0] for word in words if word.startswith("--")}
-    switches = {name for made_by in (made, beam_parser()) for name in _flag_names(made_by, switches=True)}
-    entries = [(f"--{name}", value) for name, value in content.items() if f"--{name}" not in given]
-    return [token for name, value in entries for token in tokens(name, value, name in switches)] + words
-
-
-def read_config(made: Parser, path: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The flags and the `stores:` of a config file; exits with 2 where it cannot be one."""
-    try:
-        content = yaml.load(pathlib.Path(path).read_text(), yaml.BaseLoader) or {}  # `language: no` is Norwegian
-    except (OSError, yaml.YAMLError) as error:
-        made.error(f"--config {path} cannot be read: {error}")
-    if not isinstance(content, dict):
-        made.error(f"--config {path} must map flags to values, such as `model: demo`")
-    stores = content.pop("stores", None) or {}
-    if not isinstance(stores, dict) or not all(isinstance(settings, dict) for settings in stores.values()):
-        made.error(f"--config {path}: `stores` must map names to settings, such as an endpoint")
-    return content, stores
-
-
-def tokens(name: str, value: Any, switch: bool) -> list[str]:
-    """One entry of a config file as words of a command line."""
-    if value == "" and name not in ("--input", "--output"):  # which may not be empty, and are told of
-        return []
-    if switch:
-        return [name] if str(value).lower() in ("true", "yes", "on") else []
-    if isinstance(value, list):
-        return [name, *map(str, value)]
-    return [f"{name}={value}"]
+    own = [option for option in OPTIONS.values() if option.layer == layer]
+    if missing := {option.through for option in own if option.through} - derived.keys():
+        raise ValueError(f"the fingerprint of the {layer} layer forgets {', '.join(sorted(missing))}")
+    plain = {option.name: values[option.name] for option in own if not option.through}
+    return {name: sorted(value) if OPTIONS[name].several else value for name, value in plain.items()} | derived

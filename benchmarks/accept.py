@@ -22,7 +22,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from beam_pipeline import options
+from beam_pipeline import parser
 from beam_pipeline.outputs.dataset import rows
 from beam_pipeline.outputs.last_run import LastRun, read
 from benchmarks.acceptance import fleurs
@@ -33,19 +33,18 @@ from benchmarks.acceptance.verdict import Limit, Measured, faults_of, limits_of,
 from transforms.engines.catalog import ModelError, describe, fetch_config
 from transforms.storage import Stores
 from transforms.storage.profiles import read_profiles
-from transforms.write_dataset import DONE, WITH_DEAD_LETTERS
+from transforms.work.exit_code import ENDS
 
 ROOT = pathlib.Path(__file__).parent.parent
 ACCEPTED, REFUSED, USAGE = 0, 1, 2
-RAN = (DONE, WITH_DEAD_LETTERS)
 WORST = 3  # utterances shown of each language
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    flags, passed = parse(argv)
-    job = ["--input", str(flags.output / "manifest.jsonl"), "--output", str(flags.output / "run"), *passed]
     try:
+        flags, passed = parse(argv)
+        job = ["--input", str(flags.output / "manifest.jsonl"), "--output", str(flags.output / "run"), *passed]
         model = check_job(job)
         spoken = fetch(flags)
     except (ValueError, ModelError, SetError) as error:
@@ -57,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_manifest(flags.output, spoken, silent, flags.detect)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     code = subprocess.run([sys.executable, "-m", "beam_pipeline", *job], env=environment, check=False).returncode
-    if code not in RAN:
+    if code not in ENDS:
         print(f"error: the run ended with {code}, so there is nothing to judge", file=sys.stderr)
         return USAGE if code == USAGE else REFUSED
     return report(read(job[3], Stores(read_profiles({}))), spoken, silent, limits, flags)
@@ -65,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """Flags of this command, and those that are for the main job."""
-    made = options.Parser(
+    made = parser.Parser(
         prog="script/accept",
         description="Run FLEURS through the main job, count the errors, and exit with 1 above the limits.",
         epilog="All other flags go to the main job, such as --model, --device, --batch_size and --runner.",
@@ -103,7 +102,7 @@ def check_job(words: list[str]) -> str:
         ValueError: a flag is one that acceptance sets itself, or there is no such model.
         ModelError: the hub does not give the model.
     """
-    flags, _ = options.parse(words)
+    flags, _ = parser.parse(words)
     if flags.input != words[1:2] or flags.output != words[3] or flags.language or flags.dry_run or flags.no_wait:
         raise ValueError("script/accept sets --input, --output and --language, and allows no --dry_run and --no_wait")
     fetch_config(describe(flags.model, flags.model_revision).path, flags.model_revision or "main")

@@ -53,12 +53,12 @@ class Took(NamedTuple):
 
 def job(words: list[str], asleep: float | None = None) -> int:
     """The main job in this process, with the demo model, or one that sleeps."""
-    from beam_pipeline import options
+    from beam_pipeline.parser import parse
     from beam_pipeline.run import launch
     from beam_pipeline.run.job import make_job
     from beam_pipeline.run.submit import find_target
 
-    flags, given = options.parse([*words, "--model", "demo", "--formats", "json", "--log_level", "ERROR"])
+    flags, given = parse([*words, "--model", "demo", "--formats", "json", "--log_level", "ERROR"])
     made = make_job(flags)
     if asleep:
         made = dataclasses.replace(made, handler=Sleeper(asleep))

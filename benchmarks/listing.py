@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_pipeline import options
+from beam_pipeline.parser import parse
 from beam_pipeline.run.job import make_job
 from runners.direct import direct_runner
 from tests.s3 import S3Server
@@ -39,7 +39,7 @@ def names(count: int) -> list[str]:
 
 def plan_only(place: str, output: str) -> int:
     """Run the first two steps of the job in this process; gives the number of media planned."""
-    flags, _ = options.parse(["--input", place, "--output", output, "--model", "demo"])
+    flags, _ = parse(["--input", place, "--output", output, "--model", "demo"])
     job = make_job(flags)
     beam_options = PipelineOptions([])
     pipeline = beam.Pipeline(runner=direct_runner(beam_options), options=beam_options)

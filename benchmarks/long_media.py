@@ -22,7 +22,6 @@ from benchmarks.many_media import SAMPLE, figures
 from runners.direct import direct_runner
 from transforms.collect_media import list_input
 from transforms.decode_audio import DecodeAudio, DecodeConfig, decode
-from transforms.engines.handler import SpeechHandler
 from transforms.media.chunks import ChunkConfig
 from transforms.media.ffmpeg import find_ffmpeg
 from transforms.records import Heard, MediaChunk, MediaFile, SpeechWindow
@@ -36,11 +35,10 @@ MEDIA_AT_ONCE = 6
 BATCH = 8
 
 
-class Sleeper(SpeechHandler):
+class Sleeper:
     """A model that takes `seconds_per_s` of time for a second of audio, and hears nothing."""
 
     def __init__(self, seconds_per_s: float) -> None:
-        super().__init__()
         self.seconds_per_s = seconds_per_s
 
     def key(self) -> Hashable:

@@ -1,5 +1,5 @@
-"""Make what says again what the code says: input.md, options.md, schema.md and failures.md here,
-beam_pipeline/api/types.py, and runners/dataflow/metadata.json.
+"""Make what the code says once more: input.md, options.md, schema.md and failures.md here, types.py and
+beam_flags.json of beam_pipeline, and runners/dataflow/metadata.json.
 
 python docs/generate.py          writes them
 python docs/generate.py --check  exits with 1 when one is stale
@@ -7,9 +7,8 @@ python docs/generate.py --check  exits with 1 when one is stale
 
 from __future__ import annotations
 
-import argparse
+import importlib.metadata
 import json
-import math
 import pathlib
 import sys
 import textwrap
@@ -18,8 +17,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from beam_pipeline import options
+from beam_pipeline import beam_flags, options
 from beam_pipeline.api.child import NOT_FROM_PYTHON
+from beam_pipeline.options import Option
+from beam_pipeline.parser import default_text
 from transforms.dataset.schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TRANSCRIPTS
 from transforms.dead_letters import CODES, PROBLEMS, RETRYABLE
 from transforms.inputs.folders import REASONS
@@ -63,10 +64,9 @@ def options_page() -> str:
     """Every flag, in a table a step."""
     lines = [MADE, "# Options\n", options.DESCRIPTION + " " + options.EPILOG + "\n"]
     lines.append("`--config FILE.yaml` sets any of them: `model: demo`, `input: [a, b]`, `overwrite: true`.\n")
-    for group in options.parser()._action_groups[2:]:
-        lines += [f"## {group.title}\n", "| flag | default | meaning |", "|---|---|---|"]
-        for action in group._group_actions:
-            lines.append(f"| `{action.option_strings[0]}` | {_default(action)} | {_cell(action.help or '')} |")
+    for step, listed in options.STEPS.items():
+        lines += [f"## {step}\n", "| flag | default | meaning |", "|---|---|---|"]
+        lines += [f"| `--{each.name}` | {_default(each)} | {_cell(each.help)} |" for each in listed]
         lines.append("")
     return "\n".join(lines)
 
@@ -122,10 +122,9 @@ def typed_module() -> str:
         "class Options(TypedDict, total=False):",
         '    """Every option beside input and output."""\n',
     ]
-    for action in options.parser()._actions:
-        name = action.option_strings[0].removeprefix("--")
-        if name not in ("-h", "input", "output", *NOT_FROM_PYTHON):
-            lines += _typed(name, _option_type(action), action.help or "")
+    for option in options.OPTIONS.values():
+        if option.name not in ("input", "output", *NOT_FROM_PYTHON):
+            lines += _typed(option.name, _option_type(option), option.help)
     segment, translated = (TRANSCRIPTS.field(name).type.value_type for name in ("segments", "translated_segments"))
     problem = TRANSCRIPTS.field("problems").type.value_type
     named = {segment: "TranscriptSegment", translated: "TranslatedSegment", problem: "TranscriptProblem"}
@@ -140,39 +139,44 @@ def typed_module() -> str:
 
 def flex_metadata() -> str:
     """What a flex template of Dataflow can be given: the flags, but for those that only a terminal has a use for."""
-    actions = [action for group in options.parser()._action_groups[2:] for action in group._group_actions]
-    parameters = [_parameter(action) for action in actions if action.dest not in NOT_OF_A_TEMPLATE]
+    parameters = [_parameter(option) for option in options.OPTIONS.values() if not option.terminal]
     image = {"name": "sdk_container_image", "label": "sdk_container_image", "paramType": "TEXT", "isOptional": False}
     parameters.append({**image, "helpText": "image of the workers, with this package: see docs/containers.md"})
     says = {"name": "beam_pipeline", "description": options.DESCRIPTION, "streaming": False}
     return json.dumps({**says, "parameters": parameters}, indent=1) + "\n"
 
 
-def _parameter(action: argparse.Action) -> dict[str, Any]:
-    several = "; several with spaces between them" if action.nargs == "+" else ""
+def _parameter(option: Option) -> dict[str, Any]:
+    several = "; several with spaces between them" if option.several else ""
     made = {
-        "name": action.dest,
-        "label": action.dest,
-        "helpText": (action.help or "").replace("%%", "%") + several,
-        "paramType": "BOOLEAN" if action.nargs == 0 else "TEXT",
-        "isOptional": not action.required,
+        "name": option.name,
+        "label": option.name,
+        "helpText": option.help + several,
+        "paramType": "BOOLEAN" if option.is_switch else "TEXT",
+        "isOptional": not option.required,
     }
-    if action.choices and action.nargs is None:
-        choices = [{"value": str(choice), "label": str(choice)} for choice in action.choices]
+    if option.choices and not option.several:
+        choices = [{"value": choice, "label": choice} for choice in option.choices]
         made |= {"paramType": "ENUM", "enumOptions": choices}
-    if action.default not in (None, "", False, [], math.inf) and not action.required:
-        default = action.default if isinstance(action.default, list) else [action.default]
-        made["defaultValue"] = " ".join(map(str, default))
+    if default := "" if option.required else default_text(option.default):
+        made["defaultValue"] = default
     return made
 
 
-NOT_OF_A_TEMPLATE = ("config", "runner", "no_wait", "dry_run", "metrics_port")
+def beam_flags_list() -> str:
+    """The flags of the installed Beam, so that a wrong one is found without importing it."""
+    listed = {name: list(flag) for name, flag in sorted(beam_flags.described().items())}
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(flag)}" for name, flag in listed.items())
+    return f'{{"beam": "{importlib.metadata.version("apache-beam")}", "flags": {{\n{lines}\n}}}}\n'
+
+
 PAGES = {
     "input.md": input_page,
     "options.md": options_page,
     "schema.md": schema_page,
     "failures.md": failures_page,
     "../beam_pipeline/api/types.py": typed_module,
+    "../beam_pipeline/beam_flags.json": beam_flags_list,
     "../runners/dataflow/metadata.json": flex_metadata,
 }
 TYPES = {"string": "str", "double": "float", "bool": "bool", "int16": "int", "int32": "int"}
@@ -189,16 +193,16 @@ def _row_class(name: str, says: str, fields: pa.Schema | pa.StructType, named: d
     return lines
 
 
-def _option_type(action: argparse.Action) -> str:
+def _option_type(option: Option) -> str:
     """The type of an option, as Python writes it."""
-    if action.nargs == 0:
+    if option.is_switch:
         return "bool"
-    if action.choices:
-        kind = f"Literal[{', '.join(repr(each) for each in action.choices)}]".replace("'", '"')
-    else:
-        path = "str | os.PathLike[str]" if action.dest in ("config", "model") else "str"
-        kind = {int: "int", float: "float", options._port: "int"}.get(action.type, path)
-    return f"Iterable[{kind}]" if action.nargs == "+" else kind
+    kind = option.kind.__name__
+    if option.choices:
+        kind = f"Literal[{', '.join(map(repr, option.choices))}]".replace("'", '"')
+    elif option.name in ("config", "model"):
+        kind = "str | os.PathLike[str]"
+    return f"Iterable[{kind}]" if option.several else kind
 
 
 def _typed(name: str, kind: str, says: str) -> Iterator[str]:
@@ -218,10 +222,11 @@ def _rows(field: pa.Field, parent: str) -> list[str]:
     return rows
 
 
-def _default(action: argparse.Action) -> str:
-    empty = action.default is None or action.default in ("", False) or action.default == [] or action.required
-    value = " ".join(map(str, action.default)) if isinstance(action.default, list) else action.default
-    return "required" if action.required else "" if empty else f"`{value}`"
+def _default(option: Option) -> str:
+    if option.required:
+        return "required"
+    shown = default_text(option.default)
+    return f"`{shown}`" if shown else ""
 
 
 def _cell(text: str) -> str:

@@ -17,7 +17,9 @@ import pytest
 
 from transforms.decode_audio import DecodeConfig, decode
 from transforms.engines.catalog import describe
-from transforms.engines.whisper import WhisperConfig, WhisperHandler
+from transforms.engines.handler import SpeechHandler
+from transforms.engines.whisper import WhisperEngine
+from transforms.engines.whisper_settings import WhisperSettings
 from transforms.media.ffmpeg import find_ffmpeg
 from transforms.media.windows import WindowConfig
 from transforms.records import MediaChunk, MediaFile, SpeechWindow
@@ -84,8 +86,8 @@ def windows_of(name: str, tasks: tuple[str, ...] = ("transcribe",)) -> list[Spee
     return list(decode(MediaChunk(media_of(SAMPLES / name)), config))
 
 
-def demo_handler(**settings: object) -> WhisperHandler:
-    return WhisperHandler(WhisperConfig(describe("demo"), device="cpu", **settings))
+def demo_handler(**settings: object) -> SpeechHandler:
+    return SpeechHandler(WhisperEngine(WhisperSettings(describe("demo"), device="cpu", **settings)))
 
 
 @pytest.fixture

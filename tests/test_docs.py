@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from beam_pipeline import options
+from beam_pipeline.parser import parse
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -93,7 +93,7 @@ def commands(page, module):
 @pytest.mark.parametrize("page", PAGES)
 def test_the_flags_of_commands_that_need_more_than_this_machine_exist(page):
     for words in commands(page, "beam_pipeline"):
-        flags, _ = options.parse(words)  # ends the process where one does not
+        flags, _ = parse(words)  # ends the process where one does not
         assert flags.input
         assert flags.output
 

@@ -62,9 +62,9 @@ def python(code):
 
 
 BUILD_THE_GRAPH = (
-    "from beam_pipeline import options\nfrom beam_pipeline.run.job import make_job\n"
+    "from beam_pipeline.parser import parse\nfrom beam_pipeline.run.job import make_job\n"
     "from beam_pipeline.pipeline import build\n"
-    f"flags, _ = options.parse(['--input', {str(ROOT)!r}, '--output', '/tmp/x', '--model', MODEL])\n"
+    f"flags, _ = parse(['--input', {str(ROOT)!r}, '--output', '/tmp/x', '--model', MODEL])\n"
     "build(beam.Pipeline('FnApiRunner'), make_job(flags))"
 )
 

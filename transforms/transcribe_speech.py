@@ -65,7 +65,7 @@ class BatchWindows(beam.DoFn):
 
     def setup(self) -> None:
         self._metrics = StepMetrics(TRANSCRIBE, self._watch)
-        self._size = self._handler.batch_size()
+        self._size = self._handler.engine.batch_size()
 
     def start_bundle(self) -> None:
         self._waiting: list[SpeechWindow] = []

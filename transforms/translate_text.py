@@ -16,7 +16,7 @@ from apache_beam.transforms.window import GlobalWindows
 from transforms.dofns.metrics import TRANSLATE, UNWATCHED, StepMetrics, Watch
 from transforms.dofns.threads import InFlight
 from transforms.records import DeadLetter, MediaOutcome, Transcript
-from transforms.translators.openai import OpenAIConfig, OpenAITranslator
+from transforms.translators.protocol import Translator, TranslatorSettings
 from transforms.work.layers import Layers
 from transforms.work.transcripts import with_texts
 
@@ -27,7 +27,7 @@ Told = Transcript | DeadLetter | MediaOutcome
 class TranslateConfig:
     """Who translates, if anybody still has to."""
 
-    openai: OpenAIConfig | None = None
+    translator: TranslatorSettings | None = None
     concurrency: int = 8  # media at once
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class TranslateText(beam.PTransform):
     watch: Watch = UNWATCHED
 
     def expand(self, told: beam.PCollection[Told]) -> beam.PCollection[Told]:
-        if self.config.openai is None:
+        if self.config.translator is None:
             return told
         translating = TranslateAhead(self.layers, self.config, self.watch)
         return told | "Translate" >> beam.ParDo(translating).with_output_types(Told)
@@ -58,8 +58,8 @@ class TranslateAhead(beam.DoFn):
 
     def setup(self) -> None:
         self._metrics = StepMetrics(TRANSLATE, self._watch)
-        assert self._config.openai is not None
-        self._translator = OpenAITranslator(self._config.openai)
+        assert self._config.translator is not None
+        self._translator = self._config.translator.open()
         self._translating: InFlight[Translated] = InFlight(self._config.concurrency)
 
     def start_bundle(self) -> None:
@@ -106,15 +106,13 @@ class Translated(NamedTuple):
     asked: int = 0  # cues that the translator was asked for
 
 
-def translate(
-    transcript: Transcript, translator: OpenAITranslator, layers: Layers, config: TranslateConfig
-) -> Translated:
+def translate(transcript: Transcript, translator: Translator, layers: Layers, config: TranslateConfig) -> Translated:
     """The transcript with its translation, which is committed: the translator is asked for what the layer lacks.
 
     A cue that could not be translated is a problem of the transcript, and a later run asks for it again.
     """
-    assert config.openai is not None
-    target, segments = config.openai.target, transcript.segments
+    assert config.translator is not None
+    target, segments = config.translator.target, transcript.segments
     committed = layers.translated(transcript)
     texts, error = committed or ([None] * len(segments), "")
     missing = [number for number, text in enumerate(texts) if text is None]

@@ -7,7 +7,6 @@ All that is printed meanwhile goes to stderr.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import logging
@@ -16,15 +15,15 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from beam_pipeline.__main__ import leave, log_at
+from beam_pipeline.config import words_of
 from beam_pipeline.errors import RunFailedError, UsageError
+from beam_pipeline.parser import check_beam_flags, parse
 from beam_pipeline.terminal import prepare
 from transforms.storage.secrets import LOGGED, redacted, register_in
-
-if TYPE_CHECKING:
-    from beam_pipeline.options import Parser
+from transforms.work.exit_code import ExitCode
 
 NOT_FROM_PYTHON = {
     "dry_run": "--dry_run lists on a terminal what would be done: use the command line",
@@ -69,10 +68,10 @@ def main() -> int:
         ended = run(request["options"])
     except ValueError as error:
         channel.send("usage", redacted(error, LOGGED))
-        return launch.USAGE
+        return ExitCode.USAGE
     except (*launch.REFUSED, RunFailedError) as error:
         channel.send("in use" if isinstance(error, OccupiedError) else "failed", redacted(error, LOGGED))
-        return launch.FAILED
+        return ExitCode.FAILED
     channel.send("ended", ended)
     return ended["code"]
 
@@ -83,61 +82,19 @@ def run(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError, launch.REFUSED, RunFailedError: as `launch.launch` does.
     """
-    from beam_pipeline.options import parse
+    if alone := NOT_FROM_PYTHON.keys() & options.keys():
+        raise UsageError(NOT_FROM_PYTHON[min(alone)])
+    words = words_of(options)
+    register_in(words)
+    flags, beam_flags = parse(words)
+    if flags.dry_run:  # a config file asks for it
+        raise UsageError(NOT_FROM_PYTHON["dry_run"])
     from beam_pipeline.run import launch
     from beam_pipeline.run.job import make_job
 
-    words = words_of(options)
-    register_in(words)
-    flags, beam_flags = parse(words, _raising())
-    if flags.dry_run:
-        raise UsageError(NOT_FROM_PYTHON["dry_run"])
+    check_beam_flags(beam_flags)
     ended = launch.launch(make_job(flags), flags, beam_flags, words)
     return {**ended._asdict(), "stores": flags.stores}
-
-
-def words_of(options: Mapping[str, Any]) -> list[str]:
-    """The options as words of the command line.
-
-    Raises:
-        UsageError: one is the command line's alone, or a switch that is neither on nor off.
-    """
-    from beam_pipeline.options import beam_parser, parser
-
-    if alone := NOT_FROM_PYTHON.keys() & options.keys():
-        raise UsageError(NOT_FROM_PYTHON[min(alone)])
-    known = {
-        name: each for made in (beam_parser(), parser()) for each in made._actions for name in each.option_strings
-    }
-    return [word for name, value in options.items() for word in _words(f"--{name}", value, known.get(f"--{name}"))]
-
-
-def _words(flag: str, value: Any, action: argparse.Action | None) -> list[str]:
-    if action is not None and action.nargs == 0:
-        if not isinstance(value, bool):
-            raise UsageError(f"{flag} is on or off: give True or False instead of {value!r}")
-        return [flag] if value else []
-    if not isinstance(value, list):
-        return [f"{flag}={value}"]
-    if isinstance(action, argparse._StoreAction):
-        if action.nargs is None:
-            raise UsageError(f"{flag} takes one value instead of {value!r}")
-        return [flag, *map(str, value)] if value else []
-    return [f"{flag}={each}" for each in value]  # it may be given several times, and a value may begin with a dash
-
-
-def _raising() -> type[Parser]:
-    """A parser that raises instead of ending the process, and has no help to print."""
-    from beam_pipeline.options import Parser
-
-    class Raising(Parser):
-        def __init__(self, **settings: Any) -> None:
-            super().__init__(**settings, add_help=False)
-
-        def error(self, message: str) -> NoReturn:
-            raise UsageError(message)
-
-    return Raising
 
 
 def _end_with_the_caller() -> None:

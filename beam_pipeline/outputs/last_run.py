@@ -10,17 +10,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from beam_pipeline.config import read_config
 from beam_pipeline.errors import NoRunError
-from beam_pipeline.options import Parser, read_config
+from beam_pipeline.parser import Parser
 from beam_pipeline.terminal import complain, prepare
 from runners.clusters import still_runs
 from transforms.dofns.threads import ahead
 from transforms.records import DeadLetter, Name, PlannedMedia, from_plain
 from transforms.storage import Stores, join
 from transforms.storage.profiles import read_profiles
+from transforms.work.exit_code import ENDS
 from transforms.work.layers import RECORD, Inventory, Layers, from_json, incomplete
 from transforms.work.lease import LEASE_S, is_gone, latest
-from transforms.write_dataset import DONE, WITH_DEAD_LETTERS
 
 
 class Fingerprints(NamedTuple):
@@ -85,7 +86,7 @@ class LastRun:
 
         None also where it cannot be read.
         """
-        if self.record.get("exit_code") not in (DONE, WITH_DEAD_LETTERS):
+        if self.record.get("exit_code") not in ENDS:
             return None
         try:
             found = from_json(self.layers.store.read(join(self.layers.output, "summary.json")))
@@ -153,9 +154,9 @@ def answered(argv: Sequence[str] | None, made: Parser, answer: Callable[[argpars
     prepare()
     made.add_argument("--config", metavar="FILE.yaml", help="a run's config file, where it describes stores")
     made.add_argument("--json", action="store_true", help="print JSON")
-    flags = made.parse_args(argv)
     try:
-        flags.stores = Stores(read_profiles(read_config(made, flags.config)[1] if flags.config else {}))
+        flags = made.parse_args(argv)
+        flags.stores = Stores(read_profiles(read_config(flags.config)[1] if flags.config else {}))
         return answer(flags)
     except (NoRunError, OSError, ValueError) as error:
         complain(f"error: {error}")

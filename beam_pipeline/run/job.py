@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-import os
 import pathlib
 import re
 import time
@@ -18,10 +17,10 @@ from transforms.collect_media import Inputs
 from transforms.dead_letters import FailureLimit
 from transforms.decode_audio import DecodeConfig
 from transforms.dofns.metrics import UNWATCHED, Watch
-from transforms.engines.catalog import DEMO_NOTICE, ModelFacts, commit_of, describe, known_languages
+from transforms.engines.catalog import DEMO_NOTICE, ModelFacts, commit_of
 from transforms.engines.handler import SpeechHandler
 from transforms.engines.languages import known_code, target_code
-from transforms.engines.whisper import WhisperConfig, WhisperHandler
+from transforms.engines.registry import ENGINES
 from transforms.media.chunks import ChunkConfig
 from transforms.media.windows import WindowConfig
 from transforms.plan_work import PlanConfig
@@ -29,13 +28,11 @@ from transforms.save_media import SaveConfig
 from transforms.storage import StorageError, Stores
 from transforms.storage.profiles import read_profiles
 from transforms.translate_text import TranslateConfig
-from transforms.translators import openai as openai_translator
-from transforms.translators.openai import OpenAIConfig
+from transforms.translators.protocol import TranslatorSettings
+from transforms.translators.registry import TRANSLATORS
 from transforms.work.layers import Layers, fingerprint
 from transforms.work.transcripts import Provenance
 from transforms.write_dataset import DatasetConfig
-
-PLACES = ("input", "output", "config", "stores")
 
 log = logging.getLogger(__name__)
 
@@ -89,13 +86,15 @@ def make_job(flags: argparse.Namespace, commit: str = "") -> Job:
     """
     if flags.overwrite and flags.keep_missing:
         raise ValueError("--overwrite starts anew, with nothing that --keep_missing could keep: take one of the two")
+    if not 0 <= flags.metrics_port <= 65_535:
+        raise ValueError(f"--metrics_port {flags.metrics_port} is no port: choose from 1 to 65535")
     changed = _changed(flags)
     stores = Stores(read_profiles(flags.stores))
     output = _check_places(flags, stores)
-    revision = commit or flags.model_revision
-    model = describe(flags.model, revision)
-    languages = known_languages(model)
+    engine = ENGINES[flags.engine].load().from_options(vars(flags) | ({"model_revision": commit} if commit else {}))
+    model, languages = engine.model, engine.languages()
     _settle_languages(flags, languages)
+    engine = engine.in_languages(flags.language, tuple(flags.languages))
     _check_translation(flags)
     by_model = flags.translator == "whisper"
     decode = _decode(flags, model, ("transcribe", "translate") if by_model else ("transcribe",), stores)
@@ -104,8 +103,7 @@ def make_job(flags: argparse.Namespace, commit: str = "") -> Job:
         FailureLimit(flags.max_failures),
         decode.chunks if flags.keep_audio else None,
     )
-    handler = _handler(flags, model, revision)
-    translate = TranslateConfig(_openai(flags), flags.translate_concurrency)
+    translate = TranslateConfig(_translator(flags), flags.translate_concurrency)
     layers = _layers(flags, output, model, decode, save, translate)
     return Job(
         inputs=Inputs(tuple(flags.input), stores, layers, flags.keep_missing, _suffixes(flags), languages),
@@ -113,7 +111,7 @@ def make_job(flags: argparse.Namespace, commit: str = "") -> Job:
         layers=layers,
         plan=PlanConfig(flags.retry_failed, decode.chunks),
         decode=decode,
-        handler=handler,
+        handler=SpeechHandler(engine),
         provenance=Provenance(flags.engine, model.name, flags.translate_to if by_model else ""),
         translate=translate,
         save=save,
@@ -153,10 +151,8 @@ def _suffixes(flags: argparse.Namespace) -> tuple[str, ...]:
 
 def _check_translation(flags: argparse.Namespace) -> None:
     """Settle who translates, and refuse what cannot work."""
-    if re.search("[@?]", flags.openai_base_url):
-        raise ValueError(
-            f"--openai_base_url must hold no password and no query; put the key into {openai_translator.KEY_VARIABLE}"
-        )
+    if re.search("[@?]", flags.openai_base_url):  # options are logged and kept in run.json
+        raise ValueError("--openai_base_url must hold no password and no query; put the key into OPENAI_API_KEY")
     if flags.translator == "none" and flags.translate_to:
         raise ValueError(f"--translate_to {flags.translate_to} needs a translator: leave out --translator none")
     if flags.translator is None:
@@ -172,11 +168,6 @@ def _check_translation(flags: argparse.Namespace) -> None:
         )
     if flags.translator == "whisper" and re.search(r"turbo|distil|\.en$", flags.model):
         log.warning("%s was not trained to translate: what it gives as a translation may be none", flags.model)
-    if flags.translator == "openai" and not os.environ.get(openai_translator.KEY_VARIABLE):
-        raise ValueError(
-            f"--translator openai needs the environment variable {openai_translator.KEY_VARIABLE}; "
-            "a server that asks for no key takes any value"
-        )
 
 
 def _settle_languages(flags: argparse.Namespace, known: frozenset[str]) -> None:
@@ -213,25 +204,10 @@ def _decode(flags: argparse.Namespace, model: ModelFacts, tasks: tuple[str, ...]
     )
 
 
-def _handler(flags: argparse.Namespace, model: ModelFacts, revision: str) -> SpeechHandler:
-    return WhisperHandler(
-        WhisperConfig(
-            model=model,
-            revision=revision,
-            language=flags.language,
-            languages=tuple(flags.languages),
-            device=flags.device,
-            dtype=flags.dtype,
-            batch_size=flags.batch_size,
-            no_speech_threshold=flags.no_speech_threshold,
-        )
-    )
-
-
-def _openai(flags: argparse.Namespace) -> OpenAIConfig | None:
-    if flags.translator != "openai":
-        return None
-    return OpenAIConfig(flags.translate_to, flags.translate_model, flags.openai_base_url)
+def _translator(flags: argparse.Namespace) -> TranslatorSettings | None:
+    """Who translates behind the model; None where nobody does, or the model itself."""
+    chosen = TRANSLATORS.get(flags.translator)
+    return chosen.load().from_options(vars(flags)) if chosen else None
 
 
 def _layers(
@@ -243,27 +219,16 @@ def _layers(
     translate: TranslateConfig,
 ) -> Layers:
     """The layers under the output. What is not in a fingerprint (device, batch size) does not change its layer."""
-    asr = fingerprint(
-        {
-            "engine": flags.engine,
-            "model": model.identity,
-            "language": flags.language,
-            "languages": sorted(flags.languages),
-            "no_speech_threshold": flags.no_speech_threshold,
-            "tasks": decode.tasks,
-            "windows": dataclasses.asdict(decode.windows),
-            "audio_track": flags.audio_track,
-            "channels": flags.channels,
-            "chunk_minutes": flags.chunk_minutes,
-        }
-    )
+    values, to = vars(flags), flags.translate_to
+    windows = dataclasses.asdict(decode.windows)
+    asr = fingerprint(options.settings("asr", values, model=model.identity, windows=windows, tasks=decode.tasks))
     translation = ""
-    if translate.openai:
-        by = {"model": translate.openai.model, "prompt": openai_translator.PROMPT_VERSION}
-        translation = fingerprint({"asr": asr, "target": flags.translate_to, **by})
-    to = flags.translate_to
+    if translate.translator:
+        by = translate.translator.identity()
+        translation = fingerprint({"asr": asr, **options.settings("translation", values, target=to, **by)})
     formats = [*sorted(save.formats), *(["opus"] if flags.keep_audio else [])]
-    saved = fingerprint({"asr": asr, "translation": translation, "to": to, "formats": formats})
+    made_of = {"asr": asr, "translation": translation, "to": to}
+    saved = fingerprint({**made_of, **options.settings("saved", values, formats=formats)})
     stores, run = decode.chunks.stores, uuid.uuid4().hex[:12]
     return Layers(output, asr, saved, translation, flags.translate_to, stores, run)
 
@@ -275,9 +240,7 @@ def _about(flags: argparse.Namespace, model: ModelFacts) -> tuple[tuple[str, Any
 
 def _changed(flags: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     """The options that are not as they come, for people to see."""
-    made, given = options.parser(), sorted(vars(flags).items())
-    changed = {name: value for name, value in given if name not in PLACES and value != made.get_default(name)}
     return tuple(
         (f"--{name}", " ".join(map(str, value)) if isinstance(value, list) else str(value))
-        for name, value in changed.items()
+        for name, value in options.changed(vars(flags))
     )

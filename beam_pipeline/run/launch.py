@@ -36,7 +36,6 @@ from runners.versions import installed
 from transforms.collect_media import list_inputs, named
 from transforms.dofns.metrics import STEPS, Watch
 from transforms.engines.catalog import DEMO_NOTICE, ModelError
-from transforms.engines.whisper import WhisperHandler
 from transforms.inputs.folders import Skipped, Tally, skipped_in_words
 from transforms.media import ffmpeg
 from transforms.plan_work import plan
@@ -44,12 +43,11 @@ from transforms.records import DeadLetter, MediaFile
 from transforms.storage import join
 from transforms.storage.secrets import LOGGED, redacted
 from transforms.storage.texts import printable, shell
+from transforms.work.exit_code import ExitCode
 from transforms.work.layers import LOST, RECORD, forget_inventory, json_bytes
 from transforms.work.lease import OccupiedError, Owner, check_owner, claim, now
 from transforms.work.own_files import Found, commit_published, was_begun
-from transforms.write_dataset import DONE, WITH_DEAD_LETTERS
 
-FAILED, USAGE = 1, 2  # exit codes, beside those of a run that came to its end
 PACKAGES = (
     "beam-pipeline", "apache-beam", "transformers", "torch", "onnxruntime", "silero-vad", "pyarrow", "numpy",
 )  # fmt: skip
@@ -66,7 +64,7 @@ log = logging.getLogger("beam_pipeline")
 class Ended(NamedTuple):
     """How a run came to its end."""
 
-    code: int  # DONE or WITH_DEAD_LETTERS
+    code: ExitCode  # DONE or WITH_DEAD_LETTERS
     run: str
     output: str  # its one spelling
     summary: dict[str, Any]  # summary.json; nothing where the job was left to its cluster
@@ -103,8 +101,8 @@ def check(job: Job, target: Target) -> None:
             f"no ffmpeg: install it, or `pip install imageio-ffmpeg`, which ships one ({error})"
         ) from error
     check_scratch(target, job.inputs.stores)
-    if target.remote is None and isinstance(job.handler, WhisperHandler):
-        log.info("model %s on %s", job.model.name, job.handler.placement(claim=False))
+    if target.remote is None:
+        log.info("model %s on %s", job.model.name, job.handler.engine.place())
 
 
 def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
@@ -126,7 +124,7 @@ def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
         if todo == "transcribe":
             left.add(chunk.media)
         if not answer(f"{todo:12}  {printable(chunk.media.id)}  ({chunk.media.size_bytes / 1e6:.1f} MB)"):
-            return DONE
+            return ExitCode.DONE
     answer(", ".join(f"{number} {todo}" for todo, number in counts.items()))
     if tally.words():
         answer(f"passed over: {printable(tally.words())}")
@@ -135,7 +133,7 @@ def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> int:
         gpu = GPUS.get(flags.dataflow_gpu or DEFAULT_GPU)
         answer(describe(left, job.plan.chunks, most, len(job.decode.tasks), gpu))
         find_target(flags, beam_flags, job.layers.run)
-    return DONE
+    return ExitCode.DONE
 
 
 def run(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -> Ended:
@@ -184,7 +182,7 @@ def _run_owned(
         job = dataclasses.replace(job, watch=watch)
         results.append(submit(target, job))
         if not wait(target, results[-1], flags.no_wait) and _leave(owner, target, job):
-            return Ended(DONE, job.layers.run, job.output, {})
+            return Ended(ExitCode.DONE, job.layers.run, job.output, {})
         summary = _summary(job)
         if LOST in summary["failures"] and target.remote is None:
             progress.counts.clear()
@@ -198,7 +196,7 @@ def _run_owned(
         with contextlib.suppress(OSError, OccupiedError):
             check_owner(job.layers)
             if record is not None:
-                _end_record(job, record, FAILED, results)
+                _end_record(job, record, ExitCode.FAILED, results)
         raise RunFailedError(redacted(cause(error), LOGGED)) from error
     return Ended(code, job.layers.run, job.output, summary)
 
@@ -278,7 +276,7 @@ def _told(
         yield found
 
 
-def _finish(job: Job, summary: dict[str, Any]) -> int:
+def _finish(job: Job, summary: dict[str, Any]) -> ExitCode:
     """Say what came out, and give the exit code of it."""
     this_run = summary["this_run"]
     tell(f"{summary['transcripts']} transcripts, {summary['dead_letters']} dead letters in {printable(job.output)}")
@@ -292,13 +290,13 @@ def _finish(job: Job, summary: dict[str, Any]) -> int:
     if left := this_run.get("left_and_kept"):
         tell(f"{left} media left the input, as it seems; not all of it could be listed, so their files were kept")
     if not summary["dead_letters"]:
-        return DONE
+        return ExitCode.DONE
     failures = ", ".join(f"{number} {code}" for code, number in summary["failures"].items())
     why = shell(["python", "-m", "beam_pipeline.failures", "--output", job.output])
     tell(f"not done: {failures}. Why, and how to try again: {why}")
     failed = this_run.get("dead_letters", 0)
     job.save.limit.check(failed, failed + this_run.get("media", 0), at_end=True)
-    return WITH_DEAD_LETTERS
+    return ExitCode.WITH_DEAD_LETTERS
 
 
 def _start_record(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -> dict[str, Any]:

@@ -6,35 +6,23 @@ file, and no module, so the image has a copy of this one.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 
-from beam_pipeline import options
 from beam_pipeline.__main__ import console
+from beam_pipeline.config import from_text, words_of
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line with a flex template's parameters, and leave the job to Dataflow."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    console([*as_words(words), "--no_wait"])
+    console([*as_words(sys.argv[1:] if argv is None else argv), "--no_wait"])
 
 
 def as_words(parameters: Sequence[str]) -> list[str]:
-    """`--name=value` for each parameter as words of a command line: flags without a value, and those with several."""
-    made = options.parser()
-    kinds = {action.option_strings[0]: action for action in made._actions}
-    words: list[str] = []
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        action = kinds.get(name)
-        if action is None:
-            words.append(parameter)  # Beam's own
-        elif action.nargs == "+":
-            words += [name, *shlex.split(value)] if value.strip() else []
-        else:
-            words += options.tokens(name, value, switch=action.nargs == 0)
-    return words
+    """`--name=value` for each parameter as words of a command line: switches without a value, and several values."""
+    given = dict(parameter.removeprefix("--").split("=", 1) for parameter in parameters if "=" in parameter)
+    switches = [parameter for parameter in parameters if "=" not in parameter]
+    return [*words_of(from_text(given, split=True)), *switches]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from beam_pipeline import options
+from beam_pipeline.parser import parse
 from beam_pipeline.templates import flex
 from tests.conftest import ROOT
 
@@ -81,7 +81,7 @@ def test_the_request_has_only_fields_that_the_api_knows(rendered):
 
 def test_every_parameter_is_a_flag_of_the_product_and_means_the_same(rendered):
     parameters = rendered["body"]["launchParameter"]["parameters"]
-    flags, rest = options.parse(flex.as_words([f"--{name}={value}" for name, value in parameters.items()]))
+    flags, rest = parse(flex.as_words([f"--{name}={value}" for name, value in parameters.items()]))
     assert rest == ["--sdk_container_image=a-registry/beam-pipeline:a-tag"]  # Beam's own
     assert (flags.input, flags.output, flags.language) == (FORM["input"], FORM["output"], "hi")
     assert (flags.max_failures, flags.chunk_minutes, flags.dataflow_gpu) == (0.05, 20, "l4")

@@ -19,7 +19,8 @@ import pytest
 from apache_beam.pipeline import PipelineVisitor
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from beam_pipeline import options, status
+from beam_pipeline import status
+from beam_pipeline.parser import parse
 from beam_pipeline.pipeline import build
 from beam_pipeline.run.job import make_job
 from beam_pipeline.run.submit import RunnerError, find_target, submit
@@ -42,7 +43,7 @@ MODEL_STAGE = re.compile("^(DecodeAudio|TranscribeSpeech|TranslateText|SaveMedia
 
 
 def target_of(*words):
-    flags, rest = options.parse([*PLACES, *NEEDED, "--no_auth", "--model=openai/whisper-large-v3", *words])
+    flags, rest = parse([*PLACES, *NEEDED, "--no_auth", "--model=openai/whisper-large-v3", *words])
     job = make_job(flags)
     return job, find_target(flags, rest, job.layers.run)
 
@@ -101,7 +102,7 @@ def test_no_audio_crosses_a_shuffle():
             if isinstance(node.transform, beam.GroupByKey):
                 self.types[node.full_label] = str(node.inputs[0].element_type)
 
-    flags, _ = options.parse([*PLACES, "--model=demo"])
+    flags, _ = parse([*PLACES, "--model=demo"])
     pipeline = beam.Pipeline("FnApiRunner")
     build(pipeline, make_job(flags))
     shuffled = Shuffled()
@@ -214,7 +215,7 @@ def test_a_zone_that_the_user_names_is_not_doubted():
 
 
 def test_a_gpu_of_dataflow_is_refused_elsewhere():
-    flags, rest = options.parse([*PLACES, "--model=demo", "--dataflow_gpu=l4"])
+    flags, rest = parse([*PLACES, "--model=demo", "--dataflow_gpu=l4"])
     with pytest.raises(ValueError, match="needs --runner=DataflowRunner"):
         find_target(flags, rest, "a")
 

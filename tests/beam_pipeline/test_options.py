@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
-from beam_pipeline import options
+from beam_pipeline import beam_flags
+from beam_pipeline.__main__ import main
+from beam_pipeline.options import OPTIONS, settings
+from beam_pipeline.parser import parse
 from beam_pipeline.run.job import make_job
-from tests.conftest import SAMPLES
+from tests.conftest import ROOT, SAMPLES
+from transforms.decode_audio import DecodeConfig
+from transforms.engines.whisper_settings import WhisperSettings
+from transforms.media.windows import WindowConfig
+from transforms.plan_work import PlanConfig
+from transforms.save_media import FORMATS as SAVED_FORMATS
+from transforms.save_media import SaveConfig
+from transforms.translate_text import TranslateConfig
+from transforms.translators.openai import OpenAISettings
+from transforms.write_dataset import DatasetConfig
 
 USAGE = 2
 
@@ -18,7 +33,7 @@ NEVER = pathlib.Path("/tmp/never-written")
 
 
 def job(*words):
-    flags, _ = options.parse(["--input", str(SAMPLES), "--output", str(NEVER), "--model", "demo", *map(str, words)])
+    flags, _ = parse(["--input", str(SAMPLES), "--output", str(NEVER), "--model", "demo", *map(str, words)])
     return make_job(flags)
 
 
@@ -41,9 +56,7 @@ def nothing_is_written():
     ],
 )
 def test_a_flag_that_nobody_knows_is_refused_with_the_nearest(words, advice, capsys):
-    with pytest.raises(SystemExit) as ended:
-        job(*words)
-    assert ended.value.code == USAGE
+    assert main(["--input", str(SAMPLES), "--output", str(NEVER), "--model", "demo", *words]) == USAGE
     assert advice in capsys.readouterr().err
 
 
@@ -88,16 +101,14 @@ def test_flags_that_cannot_be_together_are_refused_with_advice(words, advice, mo
     "words", [["--s3_secret_access_key", "wJalr"], ["--s3_session_token=wJalr"], ["--azure_connection_string=wJalr"]]
 )
 def test_a_flag_that_takes_a_secret_is_refused_and_the_secret_not_shown(words, capsys):
-    with pytest.raises(SystemExit) as ended:
-        options.parse(["--input", "a", "--output", "b", *words])
-    assert ended.value.code == USAGE
+    assert main(["--input", "a", "--output", "b", *words]) == USAGE
     told = capsys.readouterr().err
     assert "would show a secret" in told
     assert "wJalr" not in told
 
 
 def test_beams_own_flags_pass_through():
-    _, beam_flags = options.parse(["--input", "a", "--output", "b", "--direct_num_workers=2", "--labels=airflow=1"])
+    _, beam_flags = parse(["--input", "a", "--output", "b", "--direct_num_workers=2", "--labels=airflow=1"])
     assert beam_flags == ["--direct_num_workers=2", "--labels=airflow=1"]
 
 
@@ -107,14 +118,14 @@ def test_a_config_file_sets_any_flag_and_the_command_line_wins(tmp_path):
         "input: [a, b]\noutput: there\nmodel: demo\nnum_shards: 3\noverwrite: true\nretry_failed: false\n"
         "translate_to: en\ndirect_num_workers: 2\n"
     )
-    flags, beam_flags = options.parse(["--config", str(config), "--num_shards", "5"])
+    flags, beam_flags = parse(["--config", str(config), "--num_shards", "5"])
     assert (flags.input, flags.output, flags.model) == (["a", "b"], "there", "demo")
     assert (flags.num_shards, flags.overwrite, flags.retry_failed) == (5, True, False)
     assert beam_flags == ["--direct_num_workers=2"]
-    flags, _ = options.parse(["--config", str(config), "--input", "c"])
+    flags, _ = parse(["--config", str(config), "--input", "c"])
     assert flags.input == ["c"]
     config.write_text("input: a\noutput: b\nlanguage: no\n")  # Norwegian, which YAML takes for false
-    assert options.parse(["--config", str(config)])[0].language == "no"
+    assert parse(["--config", str(config)])[0].language == "no"
 
 
 @pytest.mark.parametrize(
@@ -127,9 +138,7 @@ def test_a_config_file_sets_any_flag_and_the_command_line_wins(tmp_path):
 )
 def test_a_config_file_that_cannot_be_meant_is_refused(tmp_path, capsys, content, advice):
     (tmp_path / "job.yaml").write_text(content)
-    with pytest.raises(SystemExit) as ended:
-        options.parse(["--config", str(tmp_path / "job.yaml"), "--input", "a", "--output", "b"])
-    assert ended.value.code == USAGE
+    assert main(["--config", str(tmp_path / "job.yaml"), "--input", "a", "--output", "b"]) == USAGE
     assert advice in capsys.readouterr().err
 
 
@@ -137,7 +146,7 @@ def test_the_translator_follows_from_the_language(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     assert job().provenance.translate_task_to == ""
     assert job("--translate_to", "en").decode.tasks == ("transcribe", "translate")
-    assert job("--translate_to", "fr").translate.openai.target == "fr"
+    assert job("--translate_to", "fr").translate.translator.target == "fr"
 
 
 @pytest.mark.parametrize(
@@ -190,8 +199,97 @@ def test_the_languages_of_a_manifest_are_held_against_those_of_the_model():
 
 def test_the_help_names_every_flag_under_its_step(capsys):
     with pytest.raises(SystemExit) as ended:
-        options.parse(["--help"])
+        parse(["--help"])
     text = capsys.readouterr().out
     assert ended.value.code == 0
     for step in ("CollectMedia", "DecodeAudio", "TranscribeSpeech", "TranslateText", "SaveMedia and WriteDataset"):
         assert f"\n{step}:" in text
+
+
+OTHER = {  # another value of each option, as a command line has it
+    "chunk_minutes": "7", "audio_track": "1", "channels": "split", "max_window_s": "5", "vad_threshold": "0.6",
+    "language": "hi", "languages": "hi en", "no_speech_threshold": "0.5", "translate_to": "de",
+    "translate_model": "other", "formats": "srt", "model_revision": "", "model": str(SAMPLES), "engine": "",
+    "translator": "",
+    "input": "x", "output": "", "config": "", "overwrite": True, "retry_failed": True, "keep_missing": True,
+    "max_failures": "5", "dry_run": True, "decode_ahead": "3", "decode_timeout_s": "9", "max_media_hours": "2",
+    "device": "cpu", "dtype": "float32", "batch_size": "3", "openai_base_url": "http://other/v1",
+    "translate_concurrency": "2", "keep_audio": True, "num_shards": "2", "runner": "FlinkRunner", "no_wait": True,
+    "dataflow_gpu": "t4", "metrics_port": "9000", "log_level": "DEBUG",
+}  # fmt: skip
+DERIVED = {"model", "model_revision", "engine", "translator"}  # by what they name, not by their own words
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if OTHER[name] and name not in DERIVED])
+def test_every_option_changes_the_layers_that_the_table_says_and_no_other(name, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    value = OTHER[name]
+    words = [f"--{name}", *([] if value is True else value.split())]
+    one, other = job("--translate_to", "fr").layers, job("--translate_to", "fr", *words).layers
+    first = {"asr": 0, "translation": 1, "saved": 2, "": 3}[OPTIONS[name].layer]
+    changed = (one.asr != other.asr, one.translation != other.translation, one.saved != other.saved)
+    assert changed == tuple(layer >= first for layer in range(3))
+
+
+def test_no_option_is_forgotten_by_the_fingerprints():
+    assert OTHER.keys() == OPTIONS.keys()
+    values = {name: option.default for name, option in OPTIONS.items()}
+    with pytest.raises(ValueError, match="the asr layer forgets model, tasks"):
+        settings("asr", values, windows={})
+
+
+def test_the_fingerprints_are_those_of_outputs_that_earlier_versions_began():
+    assert (job().layers.asr, job().layers.saved) == ("9c0cf37ec19c", "74a00c1d90a6")
+
+
+def test_the_defaults_of_the_flags_are_those_of_the_steps():
+    made = job()
+    assert made.decode == dataclasses.replace(DecodeConfig(), windows=made.decode.windows)
+    assert made.decode.windows == WindowConfig(max_window_s=made.model.longest_window_s)
+    assert made.handler.engine.settings == WhisperSettings(made.model)
+    assert made.translate == TranslateConfig()
+    assert made.save == SaveConfig()
+    assert made.plan == PlanConfig()
+    assert made.dataset.num_shards == DatasetConfig().num_shards
+    assert OPTIONS["formats"].default == SAVED_FORMATS
+    assert OPTIONS["translate_model"].default == OpenAISettings("").model
+
+
+def test_the_list_of_beams_flags_is_that_of_the_installed_beam():
+    assert beam_flags.flags() == beam_flags.described()
+
+
+LIGHT = {
+    "apache_beam",
+    "torch",
+    "transformers",
+    "onnxruntime",
+    "numpy",
+    "pyarrow",
+    "boto3",
+    "google.cloud.storage",
+    "openai",
+}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["beam_pipeline", "--help"],
+        ["beam_pipeline", "--input", "a", "--output", "b", "--modle", "demo"],
+        ["beam_pipeline", "--input", "a", "--output", "b", "--num_shards", "x"],
+        ["beam_pipeline.status", "--output", "nowhere"],
+        ["beam_pipeline.failures", "--output", "nowhere"],
+    ],
+)
+def test_what_can_be_said_at_once_imports_nothing_heavy(words, tmp_path):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = {words!r}\n"
+        "try: runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
+        "except SystemExit: pass\n"
+        f"print('\\nHEAVY', sorted({LIGHT!r} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.stdout.splitlines()[-1] == "HEAVY []", done.stdout + done.stderr

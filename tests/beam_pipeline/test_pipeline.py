@@ -11,7 +11,7 @@ from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import translations
 
-from beam_pipeline import options
+from beam_pipeline.parser import parse
 from beam_pipeline.pipeline import build
 from beam_pipeline.run.job import make_job
 from tests.conftest import SAMPLES
@@ -22,7 +22,7 @@ def graph(request, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     words = ["--input", str(SAMPLES), "--output", "/tmp/never-written", "--model", "demo", *request.param]
     pipeline = beam.Pipeline(options=PipelineOptions([]))
-    build(pipeline, make_job(options.parse(words)[0]))
+    build(pipeline, make_job(parse(words)[0]))
     return pipeline.to_runner_api()
 
 

@@ -6,10 +6,10 @@ import ast
 
 import pytest
 
-from beam_pipeline import options
-from beam_pipeline.run import launch
+from beam_pipeline.options import OPTIONS
 from tests.conftest import ROOT, SAMPLES
 from tests.runs import run
+from transforms.work.exit_code import ExitCode
 
 FOLDER = ROOT / "runners" / "airflow"
 MEDIA = 7
@@ -33,15 +33,14 @@ DEFAULTS = {key.value: ast.literal_eval(field.elts[0]) for key, field in zip(FOR
 
 @pytest.mark.parametrize("name", FLAGS)
 def test_each_field_of_the_form_is_a_flag_with_the_same_default(name):
-    made = options.parser()
-    assert f"--{name}" in made._option_string_actions
-    if name not in ("input", "output"):
-        assert DEFAULTS[name] in (None, made.get_default(name))
+    option = OPTIONS[name]
+    if not option.required:
+        assert DEFAULTS[name] in (None, option.default)
 
 
 def test_exit_codes_are_those_of_the_product():
     codes = ast.literal_eval(assigned("beam_pipeline_tasks.py", "USAGE"))
-    assert codes == (launch.DONE, launch.USAGE, launch.WITH_DEAD_LETTERS)
+    assert codes == (ExitCode.DONE, ExitCode.USAGE, ExitCode.WITH_DEAD_LETTERS)
 
 
 @pytest.mark.parametrize(

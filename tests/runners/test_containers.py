@@ -15,7 +15,7 @@ import pytest
 import yaml
 from docker.utils.build import exclude_paths
 
-from beam_pipeline import options
+from beam_pipeline.parser import parse
 from runners.flink import cluster, parts, rest, workers
 from runners.versions import image_tag
 from tests import dockerfile
@@ -65,7 +65,7 @@ def port_of(name: str) -> str:
 def flags_of(words: list[str]):
     """Our flags in a command of the product; the command must be one."""
     assert words[:3] == ["python", "-m", "beam_pipeline"]
-    return options.parse(words[3:])[0]
+    return parse(words[3:])[0]
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile_and_something_in_a_bad_one():
@@ -305,7 +305,7 @@ def test_the_page_runs_what_the_command_line_accepts():
     direct = [shlex.split(line.partition("-m beam_pipeline")[2]) for line in lines if "-m beam_pipeline " in line]
     assert direct
     for words in direct:
-        options.parse(words)
+        parse(words)
 
 
 def test_links_of_the_page_lead_to_files_that_are_there():

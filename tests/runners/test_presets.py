@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
 )
 
-from beam_pipeline.options import beam_parser
+from beam_pipeline.beam_flags import parser as beam_parser
 from runners.presets import DataflowPlace, FlinkPlace, Job, dataflow, direct, flink, merged
 
 JOB = Job("a-job")

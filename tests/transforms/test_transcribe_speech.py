@@ -44,7 +44,7 @@ class EchoModel:
         pass
 
 
-class EchoHandler(SpeechHandler):
+class EchoEngine:
     def key(self):
         return "echo"
 
@@ -82,7 +82,7 @@ def shown(told):
 
 def assert_told(elements, tmp_path, check):
     with TestPipeline("FnApiRunner") as pipeline:
-        step = TranscribeSpeech(EchoHandler(), Layers(str(tmp_path), "asr", "saved"), PROVENANCE)
+        step = TranscribeSpeech(SpeechHandler(EchoEngine()), Layers(str(tmp_path), "asr", "saved"), PROVENANCE)
         assert_that(pipeline | beam.Create(elements, reshuffle=False) | step | beam.Map(shown), check)
 
 
@@ -127,7 +127,7 @@ def test_a_window_that_never_comes_back_is_noticed():
 
 def test_a_chunk_is_committed_before_its_transcript_goes_on_and_can_be_read_again(tmp_path):
     layers = Layers(str(tmp_path), "asr", "saved")
-    step = TranscribeSpeech(EchoHandler(), layers, PROVENANCE)
+    step = TranscribeSpeech(SpeechHandler(EchoEngine()), layers, PROVENANCE)
     with TestPipeline("FnApiRunner") as pipeline:
         pipeline | beam.Create(windows("m", ["a", "b"])) | step
     chunk = MediaChunk(media("m"))
@@ -140,7 +140,7 @@ def test_a_chunk_is_committed_before_its_transcript_goes_on_and_can_be_read_agai
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 9])
 def test_batches_are_full_but_for_the_last_and_lose_nothing(count):
-    batching = BatchWindows(EchoHandler(), UNWATCHED)
+    batching = BatchWindows(SpeechHandler(EchoEngine()), UNWATCHED)
     batching.setup()
     batching.start_bundle()
     sent = windows("m", [str(number) for number in range(count)]) if count else []
@@ -172,7 +172,7 @@ def inferred(tmp_path, chunks, retry=False):
         sent = [
             each._replace(chunk=part, start_sample=each.start_sample + at) for each in windows("long", chunks[number])
         ]
-        for result in EchoHandler().run_inference(sent, EchoModel()):
+        for result in SpeechHandler(EchoEngine()).run_inference(sent, EchoModel()):
             for joined in join.process(result):
                 told += commit(joined, layers, PROVENANCE)
     return done, told

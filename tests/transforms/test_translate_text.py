@@ -11,7 +11,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from tests.servers import ChatStub, upper
 from transforms.records import AudioFacts, DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
 from transforms.translate_text import TranslateConfig, TranslateText, translate
-from transforms.translators.openai import KEY_VARIABLE, OpenAIConfig, OpenAITranslator
+from transforms.translators.openai import KEY_VARIABLE, OpenAISettings, OpenAITranslator
 from transforms.work.layers import Layers
 
 AUDIO = AudioFacts(9.0, 9.0, 16_000, 1, "flac", 8.0, 0.1)
@@ -33,12 +33,12 @@ def layers_in(folder):
 
 
 def config_for(stub):
-    return TranslateConfig(OpenAIConfig("en", "stub", stub.url, timeout_s=5, max_retries=0), concurrency=3)
+    return TranslateConfig(OpenAISettings("en", "stub", stub.url, timeout_s=5, max_retries=0), concurrency=3)
 
 
 def ask(stub, given, folder):
     config = config_for(stub)
-    return translate(given, OpenAITranslator(config.openai), layers_in(folder), config).transcript
+    return translate(given, OpenAITranslator(config.translator), layers_in(folder), config).transcript
 
 
 def test_what_is_translated_once_is_never_asked_for_again(tmp_path):

@@ -1,6 +1,6 @@
 """What every engine shares: one result for each window, in order, whatever goes wrong.
 
-An engine is a `SpeechModel` and a `SpeechHandler` that loads it. This module imports Beam's inference package, which
+An engine is a `LoadedModel` and a `SpeechHandler` that loads it. This module imports Beam's inference package, which
 imports torch where it is installed: only the steps that run a model may import it.
 """
 
@@ -10,38 +10,25 @@ import logging
 import math
 import sys
 import threading
-from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
 from transforms.engines.catalog import ModelError
+from transforms.engines.protocol import Engine, LoadedModel
 from transforms.records import Heard, SpeechWindow, WindowResult
 from transforms.storage.secrets import redacted
 
-
-class SpeechModel(Protocol):
-    """A loaded model. Beam holds it by a weak reference, so it must be an object of a class."""
-
-    def transcribe(self, windows: Sequence[SpeechWindow]) -> list[Heard]:
-        """What was said in each window, in order, each with the language and tasks that it asks for."""
-        ...
-
-    def release_memory(self) -> None:
-        """Free what can be freed after the device ran out of memory."""
-        ...
-
-
 HOPELESS = 50  # windows, all of which failed
 
-_models: dict[Hashable, SpeechModel] = {}
+_models: dict[Hashable, LoadedModel] = {}
 _loading = threading.Lock()
 
 
-class SpeechHandler(ModelHandler[SpeechWindow, WindowResult, SpeechModel]):
-    """Runs a SpeechModel in Beam's RunInference on batches made upstream.
+class SpeechHandler(ModelHandler[SpeechWindow, WindowResult, LoadedModel]):
+    """Runs a LoadedModel in Beam's RunInference on batches made upstream.
 
     `run_inference` returns exactly one result per window, in order. When a batch fails it is halved until the windows
     that cannot be done stand alone; those carry the error, the others are unharmed.
@@ -50,34 +37,22 @@ class SpeechHandler(ModelHandler[SpeechWindow, WindowResult, SpeechModel]):
     _room = sys.maxsize  # windows that fit the device, as far as is known
     _worked, _failed = False, 0
 
-    @abstractmethod
-    def key(self) -> Hashable:
-        """Equal for handlers whose model is the same."""
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.engine = engine
 
-    @abstractmethod
-    def load(self) -> SpeechModel:
-        """Load the model onto its device.
-
-        Raises:
-            ModelError: it cannot be had.
-        """
-
-    @abstractmethod
-    def batch_size(self) -> int:
-        """How many windows fit the device at once. Called where the model runs."""
-
-    def load_model(self) -> SpeechModel:
+    def load_model(self) -> LoadedModel:
         """The model, loaded once a process.
 
         Beam's own sharing keeps only the model that was used last alive; here a process keeps what it loaded.
         """
         with _loading:
-            if self.key() not in _models:
-                _models[self.key()] = self.load()
-            return _models[self.key()]
+            if self.engine.key() not in _models:
+                _models[self.engine.key()] = self.engine.load()
+            return _models[self.engine.key()]
 
     def run_inference(
-        self, batch: Sequence[SpeechWindow], model: SpeechModel, inference_args: dict[str, Any] | None = None
+        self, batch: Sequence[SpeechWindow], model: LoadedModel, inference_args: dict[str, Any] | None = None
     ) -> Iterable[WindowResult]:
         heard = self.hear([window for window in batch if window.pcm], model)
         self._give_up_on_a_hopeless_model(heard)
@@ -87,7 +62,7 @@ class SpeechHandler(ModelHandler[SpeechWindow, WindowResult, SpeechModel]):
             for window in batch
         ]
 
-    def hear(self, windows: Sequence[SpeechWindow], model: SpeechModel) -> list[Heard]:
+    def hear(self, windows: Sequence[SpeechWindow], model: LoadedModel) -> list[Heard]:
         """One result per window, in order; an error where even a window alone fails.
 
         Raises:

@@ -1,61 +1,62 @@
-"""The whisper engine: which checkpoint runs and how. The model itself is in whisper_model.py, which needs torch."""
+"""The whisper engine: any Whisper checkpoint on transformers and torch; those are loaded with the model alone."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
-from transforms.engines.catalog import ModelFacts
-from transforms.engines.handler import SpeechHandler, SpeechModel
+from transforms.engines.catalog import ModelFacts, describe, known_languages
+from transforms.engines.whisper_settings import WhisperSettings
 
 if TYPE_CHECKING:
     from transforms.engines.devices import Placement
+    from transforms.engines.whisper_model import WhisperModel
 
-NO_SPEECH = 0.6  # openai/whisper's threshold
+OPTIONS = ("device", "dtype", "batch_size", "no_speech_threshold")  # called as the settings call them
 
 
 @dataclasses.dataclass(frozen=True)
-class WhisperConfig:
-    """Which checkpoint runs, and how."""
+class WhisperEngine:
+    """The `Engine` of Whisper checkpoints."""
 
-    model: ModelFacts
-    revision: str = ""
-    language: str = ""  # forced on every window; "" finds it
-    languages: tuple[str, ...] = ()  # the choice that detection has; () is all
-    device: str = "auto"  # "cuda", "cuda:1", "mps", "cpu"
-    dtype: str = "auto"  # "float32", "bfloat16", "float16"
-    batch_size: int = 0  # windows; 0 chooses by the device's memory
-    no_speech_threshold: float = NO_SPEECH
+    settings: WhisperSettings
 
-    def __post_init__(self) -> None:
-        if self.batch_size < 0:
-            raise ValueError(f"batch_size is {self.batch_size}: give a number of windows, or 0 to have it chosen")
-        if not 0 <= self.no_speech_threshold <= 1:
-            raise ValueError(f"no_speech_threshold is {self.no_speech_threshold}: it is a probability")
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        model = describe(options["model"], options["model_revision"])
+        told = {name: options[name] for name in OPTIONS}
+        return cls(WhisperSettings(model, options["model_revision"], **told))
 
+    @property
+    def model(self) -> ModelFacts:
+        return self.settings.model
 
-class WhisperHandler(SpeechHandler):
-    """The ModelHandler of Whisper checkpoints."""
+    def languages(self) -> frozenset[str]:
+        return known_languages(self.model)
 
-    def __init__(self, config: WhisperConfig) -> None:
-        super().__init__()
-        self.config = config
+    def in_languages(self, language: str, languages: tuple[str, ...]) -> Self:
+        return dataclasses.replace(
+            self, settings=dataclasses.replace(self.settings, language=language, languages=languages)
+        )
 
     def key(self) -> Hashable:
-        return self.config
+        return self.settings
 
     def batch_size(self) -> int:
         return self.placement().batch_size
+
+    def place(self) -> str:
+        return str(self.placement(claim=False))
 
     def placement(self, claim: bool = True) -> Placement:
         """Where the model runs on this machine; `claim` takes a GPU for this process. Imports torch."""
         from transforms.engines.devices import place
 
-        config = self.config
-        return place(config.model, config.revision, config.device, config.dtype, config.batch_size, claim)
+        told = self.settings
+        return place(told.model, told.revision, told.device, told.dtype, told.batch_size, claim)
 
-    def load(self) -> SpeechModel:
+    def load(self) -> WhisperModel:
         from transforms.engines.whisper_model import WhisperModel
 
-        return WhisperModel(self.config, self.placement())
+        return WhisperModel(self.settings, self.placement())

@@ -22,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from transforms.engines.catalog import ModelError, fetch_config
 from transforms.engines.devices import Placement
-from transforms.engines.whisper import WhisperConfig
+from transforms.engines.whisper_settings import WhisperSettings
 from transforms.records import SAMPLE_RATE_HZ, Heard, Segment, SpeechWindow
 from transforms.storage.secrets import redacted
 
@@ -57,25 +57,25 @@ class Decoded(NamedTuple):
 class WhisperModel:
     """A loaded checkpoint. One call at a time runs on the device; several threads may call."""
 
-    def __init__(self, config: WhisperConfig, placement: Placement) -> None:
-        self._config, self._device, self._lock = config, placement.device, threading.Lock()
+    def __init__(self, settings: WhisperSettings, placement: Placement) -> None:
+        self._settings, self._device, self._lock = settings, placement.device, threading.Lock()
         self._dtype = getattr(torch, placement.dtype)
         started = time.monotonic()
         disable_progress_bar()  # a worker's output is a log
-        path, revision = config.model.path, config.revision or "main"
+        path, revision = settings.model.path, settings.revision or "main"
         fetch_config(path, revision)
         try:
             self._processor = WhisperProcessor.from_pretrained(path, revision=revision)
             model: Any = WhisperForConditionalGeneration.from_pretrained(path, revision=revision, dtype=self._dtype)
         except (OSError, ValueError) as error:
-            raise ModelError(f"cannot load the model {config.model.name}: {redacted(error)}") from error
+            raise ModelError(f"cannot load the model {settings.model.name}: {redacted(error)}") from error
         self._model = model.to(self._device).eval()
         self._tokenizer = self._processor.tokenizer
         self._ids = TokenIds(model.generation_config, self._tokenizer)
-        for language in filter(None, (config.language, *config.languages)):
+        for language in filter(None, (settings.language, *settings.languages)):
             self._ids.check(language)
         seconds = time.monotonic() - started
-        logging.getLogger(__name__).info("loaded %s on %s in %.1f s", config.model.name, placement, seconds)
+        logging.getLogger(__name__).info("loaded %s on %s in %.1f s", settings.model.name, placement, seconds)
 
     def transcribe(self, windows: Sequence[SpeechWindow]) -> list[Heard]:
         with self._lock, torch.inference_mode():
@@ -121,7 +121,7 @@ class WhisperModel:
         no_speech = [round(each, 3) for each in logits.softmax(-1)[:, ids.no_speech].tolist()]
         if not ids.languages:  # an English-only checkpoint
             return [Detected("en", 1.0, each) for each in no_speech]
-        choice = {code: ids.language(code) for code in self._config.languages or ids.languages}
+        choice = {code: ids.language(code) for code in self._settings.languages or ids.languages}
         likely, best = logits[:, list(choice.values())].softmax(-1).max(-1)
         found = [
             Detected(list(choice)[at], round(probability, 3), silence)
@@ -135,7 +135,7 @@ class WhisperModel:
         Raises:
             ValueError: the model does not know that language.
         """
-        forced = self._config.language or window.chunk.media.language
+        forced = self._settings.language or window.chunk.media.language
         if not forced:
             return found
         self._ids.language(forced)
@@ -179,7 +179,7 @@ class WhisperModel:
         return Decoded(tuple(segment for segment in spoken if segment.text), round(avg_logprob, 3), truncated)
 
     def _heard(self, found: Detected, main: Decoded, texts: dict[str, Decoded], infer_s: float) -> Heard:
-        silent = found.no_speech_prob > self._config.no_speech_threshold and main.avg_logprob < UNSURE
+        silent = found.no_speech_prob > self._settings.no_speech_threshold and main.avg_logprob < UNSURE
         return Heard(
             texts={task: () if silent else text.segments for task, text in texts.items()},
             language=found.language,

@@ -11,10 +11,11 @@ import dataclasses
 import importlib
 import json
 import logging
+import os
 import threading
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, Self
 
 from transforms.storage.secrets import redacted, secret, struck
 from transforms.storage.texts import clean
@@ -34,7 +35,7 @@ NONSENSE = (ValueError, AttributeError, TypeError, LookupError, ArithmeticError,
 
 
 @dataclasses.dataclass(frozen=True)
-class OpenAIConfig:
+class OpenAISettings:
     """Which server and model translate. The key comes from the environment, never from here."""
 
     target: str
@@ -43,6 +44,21 @@ class OpenAIConfig:
     timeout_s: float = 60.0
     max_retries: int = 4  # of one request, with backoff; a Retry-After is kept
     cues_per_request: int = 40  # enough for context, few enough that a bad answer costs little
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        if not os.environ.get(KEY_VARIABLE):
+            raise ValueError(
+                f"--translator openai needs the environment variable {KEY_VARIABLE}; "
+                "a server that asks for no key takes any value"
+            )
+        return cls(options["translate_to"], options["translate_model"], options["openai_base_url"])
+
+    def identity(self) -> dict[str, Any]:
+        return {"model": self.model, "prompt": PROMPT_VERSION}
+
+    def open(self) -> OpenAITranslator:
+        return OpenAITranslator(self)
 
 
 class Unreachable(Exception):
@@ -60,7 +76,7 @@ _connecting = threading.Lock()
 class OpenAITranslator:
     """Translates the texts of one transcript at a time; several threads may call."""
 
-    def __init__(self, config: OpenAIConfig) -> None:
+    def __init__(self, config: OpenAISettings) -> None:
         self._config = config
         self._stopped = threading.Event()
         self._refusal = ""  # why the server will answer no request at all

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from beam_pipeline import UsageError, options
-from beam_pipeline.api.child import words_of
+from beam_pipeline import UsageError
+from beam_pipeline.api.child import run
+from beam_pipeline.config import words_of
+from beam_pipeline.parser import parse
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,7 @@ def test_options_become_words(given, words):
 
 def test_a_list_comes_out_of_the_parser_as_it_went_in():
     given = {"input": ["-a.mp3", "b"], "output": "-o", "formats": ["srt", "txt"], "experiments": ["x", "y=1"]}
-    flags, beam_flags = options.parse(words_of(given))
+    flags, beam_flags = parse(words_of(given))
     assert (flags.input, flags.output, flags.formats) == (["-a.mp3", "b"], "-o", ["srt", "txt"])
     assert beam_flags == ["--experiments=x", "--experiments=y=1"]
 
@@ -38,10 +40,17 @@ def test_a_list_comes_out_of_the_parser_as_it_went_in():
         ({"overwrite": 1}, "--overwrite is on or off: give True or False instead of 1"),
         ({"streaming": "yes"}, "--streaming is on or off"),
         ({"model": ["a", "b"]}, "--model takes one value"),
-        ({"dry_run": True}, "use the command line"),
-        ({"log_level": "DEBUG"}, "logging is the caller's own"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(given, advice):
     with pytest.raises(UsageError, match=advice):
         words_of(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [({"dry_run": True}, "use the command line"), ({"log_level": "DEBUG"}, "logging is the caller's own")],
+)
+def test_what_only_a_terminal_has_a_use_for_is_refused(given, advice):
+    with pytest.raises(UsageError, match=advice):
+        run({"input": "a", "output": "b", **given})

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from beam_pipeline import options
+from beam_pipeline.options import OPTIONS
+from beam_pipeline.parser import parse
 from beam_pipeline.templates import flex
 from tests.conftest import ROOT, SAMPLES
 from tests.gcs import new_bucket
@@ -42,10 +43,10 @@ def test_a_launchers_parameters_are_the_words_of_the_same_command():
     ]  # fmt: skip
     words = flex.as_words(given)
     assert words == [
-        "--input", "gs://a/b", "gs://a/c d", "--output=gs://a/out", "--overwrite", "--formats", "srt", "vtt",
+        "--input=gs://a/b", "--input=gs://a/c d", "--output=gs://a/out", "--overwrite", "--formats", "srt", "vtt",
         "--model=demo", "--max_num_workers=7",
     ]  # fmt: skip
-    flags, _ = options.parse(words)
+    flags, _ = parse(words)
     assert flags.input == ["gs://a/b", "gs://a/c d"]
     assert flags.overwrite
     assert not flags.retry_failed
@@ -80,9 +81,8 @@ def test_a_flex_launcher_stages_the_job_and_does_not_wait(bucket, dataflow_servi
 def test_a_flex_template_offers_every_flag_that_a_job_there_can_use_and_each_reaches_the_command():
     metadata = json.loads((ROOT / "runners" / "dataflow" / "metadata.json").read_text())
     parameters = {each["name"]: each for each in metadata["parameters"]}
-    flags = {action.dest: action for action in options.parser()._actions if action.option_strings[0] != "-h"}
-    assert flags.keys() - parameters.keys() == {"config", "runner", "no_wait", "dry_run", "metrics_port"}
-    assert parameters.keys() - flags.keys() == {"sdk_container_image"}
+    assert OPTIONS.keys() - parameters.keys() == {"config", "runner", "no_wait", "dry_run", "metrics_port"}
+    assert parameters.keys() - OPTIONS.keys() == {"sdk_container_image"}
     assert {name for name, each in parameters.items() if not each["isOptional"]} == {
         "input",
         "output",
@@ -90,12 +90,12 @@ def test_a_flex_template_offers_every_flag_that_a_job_there_can_use_and_each_rea
     }
     places = ["--input=gs://a-bucket/in", "--output=gs://a-bucket/out"]
     defaults = [f"--{name}={each['defaultValue']}" for name, each in parameters.items() if "defaultValue" in each]
-    given, _ = options.parse(flex.as_words([*places, *defaults]))
-    plain, _ = options.parse(places)
+    given, _ = parse(flex.as_words([*places, *defaults]))
+    plain, _ = parse(places)
     assert vars(given) == vars(plain)
     for name, each in parameters.items():
         for choice in each.get("enumOptions", []):
             assert (
-                str(getattr(options.parse(flex.as_words([*places, f"--{name}={choice['value']}"]))[0], name))
+                str(getattr(parse(flex.as_words([*places, f"--{name}={choice['value']}"]))[0], name))
                 == choice["value"]
             )

@@ -33,14 +33,14 @@ class FakeModel:
         self.released += 1
 
 
-class FakeHandler(SpeechHandler):
+class FakeEngine:
     loads = 0
 
     def key(self):
         return "fake"
 
     def load(self):
-        FakeHandler.loads += 1
+        FakeEngine.loads += 1
         return FakeModel()
 
     def batch_size(self):
@@ -52,7 +52,7 @@ def window(pcm: str, number: int = 0) -> SpeechWindow:
 
 
 def infer(windows, model=None):
-    return list(FakeHandler().run_inference(windows, model or FakeModel()))
+    return list(SpeechHandler(FakeEngine()).run_inference(windows, model or FakeModel()))
 
 
 def test_results_come_in_the_order_of_the_windows_and_without_their_audio():
@@ -109,12 +109,12 @@ def test_a_broken_device_fails_the_run_and_not_every_media_to_come():
 
 
 def test_a_model_that_never_worked_fails_the_run():
-    hopeless, model = FakeHandler(), Broken("no such token")
+    hopeless, model = SpeechHandler(FakeEngine()), Broken("no such token")
     for _ in range(12):
         assert all(result.heard.error for result in hopeless.run_inference([window("a")] * 4, model))
     with pytest.raises(ModelError, match="on each of the first 52 windows: RuntimeError: no such token"):
         hopeless.run_inference([window("a")] * 4, model)
-    lucky = FakeHandler()
+    lucky = SpeechHandler(FakeEngine())
     lucky.run_inference([window("a")], FakeModel())
     for _ in range(20):
         lucky.run_inference([window("a")] * 4, model)
@@ -122,13 +122,13 @@ def test_a_model_that_never_worked_fails_the_run():
 
 def test_the_model_is_loaded_once_a_process_whichever_thread_asks_first():
     handler._models.pop("fake", None)
-    FakeHandler.loads = 0
-    threads = [threading.Thread(target=FakeHandler().load_model) for _ in range(8)]
+    FakeEngine.loads = 0
+    threads = [threading.Thread(target=SpeechHandler(FakeEngine()).load_model) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert FakeHandler.loads == 1
+    assert FakeEngine.loads == 1
     handler._models.pop("fake")
 
 

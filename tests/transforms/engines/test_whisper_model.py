@@ -12,8 +12,9 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from tests.conftest import demo_handler, windows_of
 from transforms.engines.catalog import DEMO_FOLDER, ModelError, describe
-from transforms.engines.whisper import WhisperConfig, WhisperHandler
+from transforms.engines.whisper import WhisperEngine
 from transforms.engines.whisper_model import split_at_timestamps
+from transforms.engines.whisper_settings import WhisperSettings
 
 FIRST = 1000  # a made-up id of the first timestamp
 
@@ -109,7 +110,7 @@ def test_an_english_only_checkpoint_needs_no_language(tmp_path, mixed):
     for name in ("lang_to_id", "task_to_id"):
         del settings[name]
     (folder / "generation_config.json").write_text(json.dumps({**settings, "is_multilingual": False}))
-    model = WhisperHandler(WhisperConfig(describe(str(folder)), device="cpu")).load_model()
+    model = WhisperEngine(WhisperSettings(describe(str(folder)), device="cpu")).load()
     heard = hear(mixed, model)
     assert [(each.language, each.error) for each in heard] == [("en", "")] * 3
 
@@ -117,7 +118,7 @@ def test_an_english_only_checkpoint_needs_no_language(tmp_path, mixed):
 def test_a_checkpoint_without_a_generation_config_is_read_from_its_tokenizer(demo_model, tmp_path, mixed):
     folder = shutil.copytree(DEMO_FOLDER, tmp_path / "old")
     (folder / "generation_config.json").unlink()
-    model = WhisperHandler(WhisperConfig(describe(str(folder)), device="cpu", languages=("hi", "en"))).load_model()
+    model = WhisperEngine(WhisperSettings(describe(str(folder)), device="cpu", languages=("hi", "en"))).load()
     assert [each.texts for each in hear(mixed, model)] == [each.texts for each in hear(mixed, demo_model)]
 
 
@@ -130,7 +131,7 @@ def test_a_folder_that_cannot_be_loaded_is_said_to_be(tmp_path):
     folder = shutil.copytree(DEMO_FOLDER, tmp_path / "broken")
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="cannot load the model"):
-        WhisperHandler(WhisperConfig(describe(str(folder)), device="cpu")).load()
+        WhisperEngine(WhisperSettings(describe(str(folder)), device="cpu")).load()
 
 
 @pytest.mark.parametrize(

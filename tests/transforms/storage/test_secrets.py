@@ -17,7 +17,7 @@ from transforms.records import MediaFile
 from transforms.storage import secrets
 from transforms.storage.profiles import S3Profile
 from transforms.storage.secrets import GuardedRecord, SecretError, redacted, register, register_in, secret, struck
-from transforms.translators.openai import KEY_VARIABLE, OpenAIConfig, OpenAITranslator
+from transforms.translators.openai import KEY_VARIABLE, OpenAISettings, OpenAITranslator
 from transforms.work.layers import json_bytes
 
 NAME = "projects/my-project/secrets/a-key"
@@ -83,7 +83,7 @@ def test_a_store_and_the_translator_take_kept_secrets(manager, monkeypatch):
     keys = S3Profile("r2").credentials(environment)
     assert keys == {"aws_access_key_id": "me", "aws_secret_access_key": "kept-key"}
     monkeypatch.setenv(KEY_VARIABLE, NAME)
-    translator = OpenAITranslator(OpenAIConfig("fr", base_url="http://127.0.0.1:9/v1"))
+    translator = OpenAITranslator(OpenAISettings("fr", base_url="http://127.0.0.1:9/v1"))
     assert translator._client().api_key == "kept-key"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.servers import ChatStub, completion, tiny_language_model, transformers_serve, upper
 from transforms.translators import openai as openai_translator
-from transforms.translators.openai import KEY_VARIABLE, OpenAIConfig, OpenAITranslator, matched
+from transforms.translators.openai import KEY_VARIABLE, OpenAISettings, OpenAITranslator, matched
 
 TEXTS = [f"वाक्य {number}" for number in range(1, 8)]
 GOOD = [f"[{text}]" for text in TEXTS]
@@ -22,7 +22,7 @@ def key(monkeypatch):
 
 def translate(answer, texts=TEXTS, **settings):
     with ChatStub(answer) as stub:
-        config = OpenAIConfig("en", "stub", stub.url, **{"timeout_s": 2.0, "max_retries": 1, **settings})
+        config = OpenAISettings("en", "stub", stub.url, **{"timeout_s": 2.0, "max_retries": 1, **settings})
         return *OpenAITranslator(config).translate(texts, "hi"), stub
 
 
@@ -192,7 +192,7 @@ def test_a_server_that_cannot_be_reached_is_not_asked_for_every_cue():
 
 def test_a_server_that_refuses_the_key_is_asked_once_and_then_no_more():
     with ChatStub(lambda cues: (401, {}, "wrong key")) as stub:
-        translator = OpenAITranslator(OpenAIConfig("en", "stub", stub.url, timeout_s=2, max_retries=0))
+        translator = OpenAITranslator(OpenAISettings("en", "stub", stub.url, timeout_s=2, max_retries=0))
         for _ in range(5):
             assert translator.translate(TEXTS, "hi")[0] == [None] * 7
     assert len(stub.asked) == 1
@@ -200,7 +200,7 @@ def test_a_server_that_refuses_the_key_is_asked_once_and_then_no_more():
 
 def test_a_stopped_translator_sends_nothing():
     with ChatStub(upper) as stub:
-        translator = OpenAITranslator(OpenAIConfig("en", "stub", stub.url))
+        translator = OpenAITranslator(OpenAISettings("en", "stub", stub.url))
         translator.stop()
         assert translator.translate(TEXTS, "hi") == ([None] * 7, "the run was stopped")
     assert stub.asked == []
@@ -238,6 +238,6 @@ def test_a_server_that_always_fails_leaves_every_cue_untranslated_and_says_why(f
 def test_a_real_server_is_understood(tmp_path):
     model = tiny_language_model(tmp_path / "model")
     with transformers_serve(tmp_path / "home") as url:
-        config = OpenAIConfig("en", str(model), url, timeout_s=60, max_retries=0)
+        config = OpenAISettings("en", str(model), url, timeout_s=60, max_retries=0)
         found, error = OpenAITranslator(config).translate(["नमस्ते"], "hi")
     assert (found, error) == ([None], "the answer lacked cues, repeated them, or was no JSON")  # it talks nonsense
