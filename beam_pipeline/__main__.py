@@ -61,7 +61,7 @@ def _run(flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> 
 
 
 def console(argv: Sequence[str] | None = None) -> None:
-    """The console script: `beam-pipeline run …`, and the other commands by their names; without a name it is `run`."""
+    """The console script: `beam-pipeline run …`, and the other commands by name; without a name it is `run`."""
     words = sys.argv[1:] if argv is None else list(argv)
     module = COMMANDS.get(words[0]) if words else None
     leave(importlib.import_module(module).main(words[1:]) if module else main(words))

@@ -17,7 +17,8 @@ from typing import Literal, NamedTuple
 import apache_beam as beam
 
 from transforms.dead_letters import MediaError, attempt, dead_letter
-from transforms.dofns.metrics import COLLECT, UNWATCHED, StepMetrics, Watch
+from transforms.dofns.figures import COLLECT
+from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
 from transforms.dofns.threads import ahead
 from transforms.engines.languages import WHISPER
 from transforms.inputs import folders

@@ -22,7 +22,8 @@ import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
 from transforms.dead_letters import MediaError, attempt
-from transforms.dofns.metrics import DECODE, UNWATCHED, StepMetrics, Watch
+from transforms.dofns.figures import DECODE
+from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
 from transforms.media import ffmpeg
 from transforms.media.chunks import (
     ChunkConfig,

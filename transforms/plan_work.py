@@ -13,7 +13,8 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.dofns.metrics import PLAN, UNWATCHED, StepMetrics, Watch
+from transforms.dofns.figures import PLAN
+from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
 from transforms.dofns.threads import InFlight
 from transforms.media.chunks import ChunkConfig, chunks_of
 from transforms.records import DeadLetter, MediaChunk, MediaFile, PlannedMedia

@@ -20,7 +20,8 @@ from apache_beam.transforms.window import GlobalWindows
 from transforms.dataset.schema import SCHEMA_VERSION, transcript_row
 from transforms.dead_letters import FailureLimit, MediaError, dead_letter
 from transforms.dofns.failure_count import failure_count
-from transforms.dofns.metrics import SAVE, UNWATCHED, StepMetrics, Watch
+from transforms.dofns.figures import SAVE
+from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
 from transforms.dofns.threads import InFlight
 from transforms.media.chunks import ChunkConfig, opened, sound_of
 from transforms.media.ffmpeg import convert

@@ -17,7 +17,8 @@ from apache_beam.ml.inference.base import RunInference
 from apache_beam.transforms.window import GlobalWindows
 
 from transforms.dead_letters import MediaError, attempt, dead_letter
-from transforms.dofns.metrics import TRANSCRIBE, UNWATCHED, StepMetrics, Watch
+from transforms.dofns.figures import TRANSCRIBE
+from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
 from transforms.engines.handler import SpeechHandler
 from transforms.records import (
     ChunkTranscript,

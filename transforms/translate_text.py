@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.dofns.metrics import TRANSLATE, UNWATCHED, StepMetrics, Watch
+from transforms.dofns.figures import TRANSLATE
+from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
 from transforms.dofns.threads import InFlight
 from transforms.records import DeadLetter, MediaOutcome, Transcript
 from transforms.translators.protocol import Translator, TranslatorSettings

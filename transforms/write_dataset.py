@@ -34,7 +34,8 @@ from transforms.dataset.report import About, report
 from transforms.dataset.schema import TABLES, dead_letter_row, segment_rows, transcript_row, utf8
 from transforms.dataset.summary import MergeSummaries, Summary, add, of_dead_letter, of_transcript, to_json
 from transforms.dead_letters import MediaError, attempt
-from transforms.dofns.metrics import DATASET, UNWATCHED, StepMetrics, Watch
+from transforms.dofns.figures import DATASET
+from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
 from transforms.dofns.threads import ahead
 from transforms.records import DeadLetter, MediaChunk, MediaFile, MediaOutcome, Transcript
 from transforms.storage import join

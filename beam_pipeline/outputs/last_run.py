@@ -14,7 +14,7 @@ from beam_pipeline.config import read_config
 from beam_pipeline.errors import NoRunError
 from beam_pipeline.parser import Parser
 from beam_pipeline.terminal import complain, prepare
-from runners.clusters import still_runs
+from runners.jobs import still_runs
 from transforms.dofns.threads import ahead
 from transforms.records import DeadLetter, Name, PlannedMedia, from_plain
 from transforms.storage import Stores, join

@@ -29,12 +29,13 @@ from beam_pipeline.run.job import Job, at_commit
 from beam_pipeline.run.progress import Progress
 from beam_pipeline.run.submit import RunnerError, Target, check_scratch, find_target, submit, wait
 from beam_pipeline.terminal import answer, tell
-from runners.clusters import still_runs
 from runners.dataflow.machines import DEFAULT_GPU, GPUS
+from runners.jobs import still_runs
 from runners.presets import DATAFLOW_WORKERS
 from runners.versions import installed
 from transforms.collect_media import list_inputs, named
-from transforms.dofns.metrics import STEPS, Watch
+from transforms.dofns.figures import STEPS
+from transforms.dofns.metrics import Watch
 from transforms.engines.catalog import DEMO_NOTICE, ModelError
 from transforms.inputs.folders import Skipped, Tally, skipped_in_words
 from transforms.media import ffmpeg

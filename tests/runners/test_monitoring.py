@@ -25,7 +25,7 @@ from tests.conftest import ROOT, SAMPLES, TRUTH
 from tests.flink import need_flink
 from tests.runs import counters
 from tests.servers import free_port, running
-from transforms.dofns.metrics import FIGURES, STEPS
+from transforms.dofns.figures import FIGURES, STEPS
 from transforms.dofns.prometheus import PORTS, PREFIX, exposed
 
 MONITORING = ROOT / "runners" / "monitoring"

@@ -20,29 +20,6 @@ from transforms.records import from_plain
 from transforms.storage.secrets import guard_logs
 from transforms.work.layers import from_json
 
-COLLECT, PLAN, DECODE, TRANSCRIBE, TRANSLATE, SAVE, DATASET = STEPS = (
-    "collect", "plan", "decode", "transcribe", "translate", "save", "dataset",
-)  # fmt: skip
-
-FIGURES: dict[str, tuple[str, tuple[str, ...]]] = {  # name: (what it counts, which steps do)
-    "elements_in": ("elements that reached the step", STEPS),
-    "elements_out": ("elements that left the step", STEPS),
-    "failed": ("elements that became dead letters, or lost a part of their work, in the step", STEPS),
-    "work_ms": ("time spent working, threads added up", STEPS),
-    "media": ("media planned, decoded, translated, saved", (PLAN, DECODE, TRANSLATE, SAVE)),
-    "dead": ("media whose outcome is a dead letter, of whichever step and run", (SAVE,)),
-    "audio_ms": ("audio that was worked on", (DECODE, TRANSCRIBE, TRANSLATE, SAVE)),
-    "speech_ms": ("speech found in the audio", (DECODE,)),
-    "begun": ("chunks whose decoder was started", (DECODE,)),
-    "chunks": ("chunks decoded; in transcribe, chunks all of whose windows are back", (DECODE, TRANSCRIBE)),
-    "windows": ("windows that a model heard", (TRANSCRIBE,)),
-    "batches": ("batches given to the model", (TRANSCRIBE,)),
-    "batch_windows": ("windows in those batches", (TRANSCRIBE,)),
-    "batch_places": ("windows that those batches had room for", (TRANSCRIBE,)),
-    "cues": ("cues that the translator was asked for", (TRANSLATE,)),
-    "cues_failed": ("cues that stayed without an answer", (TRANSLATE,)),
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Watch:

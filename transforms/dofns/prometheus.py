@@ -14,7 +14,7 @@ import prometheus_client
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from transforms.dofns.metrics import FIGURES
+from transforms.dofns.figures import FIGURES
 
 PREFIX = "beam_pipeline_"
 PORTS = 10  # tried by the worker processes of one machine, as Flink's own reporter does

@@ -7,7 +7,8 @@ import pytest
 
 from beam_pipeline.run.progress import Progress
 from tests.servers import free_port
-from transforms.dofns.metrics import PLAN, SAVE, TRANSCRIBE, Datagrams, StepMetrics, Watch
+from transforms.dofns.figures import PLAN, SAVE, TRANSCRIBE
+from transforms.dofns.metrics import Datagrams, StepMetrics, Watch
 
 HARMLESS = [
     b"\xff\x00",
