@@ -16,7 +16,7 @@ from typing import NamedTuple
 from beam_pipeline import terminal
 from beam_pipeline.outputs.last_run import LastRun, read, show
 from beam_pipeline.run.heartbeat import alive
-from runners.clusters import still_runs
+from runners.jobs import still_runs
 from transforms.dofns.threads import ahead
 from transforms.storage import Entry, join
 from transforms.work.layers import Layers

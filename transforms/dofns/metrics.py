@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import Counter
 
+from transforms.dofns.figures import FIGURES, STEPS
 from transforms.records import from_plain
 from transforms.storage.secrets import guard_logs
 from transforms.work.layers import from_json
