@@ -18,8 +18,8 @@ import pathlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self, TypeVar
 
 import google.auth
 import google_crc32c
@@ -33,7 +33,9 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud.storage import Client
 from google.resumable_media import DataCorruption, InvalidResponse
 
-from transforms.storage import ChangedError, Entry, MediaSource, StorageError, changed, keys
+from transforms.storage import keys
+from transforms.storage.profiles import S3Profile
+from transforms.storage.protocol import ChangedError, Entry, MediaSource, StorageError, changed
 from transforms.storage.ranges import served
 from transforms.storage.secrets import redacted, register
 
@@ -63,6 +65,10 @@ T = TypeVar("T")
 
 class GcsStore:
     """The `Store` of `gs://` URIs. Every request but those of a listing goes through `_ask`."""
+
+    @classmethod
+    def serving(cls, uri: str, profiles: Sequence[S3Profile]) -> Self:
+        return cls()
 
     def canonical(self, uri: str) -> str:
         place, slash, key = uri.removeprefix("gs://").rstrip("/").partition("/")

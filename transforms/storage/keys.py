@@ -8,7 +8,7 @@ import mimetypes
 import re
 from collections.abc import Sequence
 
-from transforms.storage import StorageError
+from transforms.storage.protocol import StorageError
 
 LONGEST = 1024  # bytes of UTF-8, in every store
 

@@ -11,9 +11,12 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Self
 
-from transforms.storage import Entry, MediaSource, changed, keys
+from transforms.storage import keys
+from transforms.storage.profiles import S3Profile
+from transforms.storage.protocol import Entry, MediaSource, changed
 
 TEMPORARY = ".tmp-"
 TEMPORARY_NAME = re.compile(f"{re.escape(TEMPORARY)}[0-9a-f]{{32}}")
@@ -23,6 +26,10 @@ NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}  # a file sy
 
 class LocalStore:
     """The `Store` of plain paths and `file://` URIs."""
+
+    @classmethod
+    def serving(cls, uri: str, profiles: Sequence[S3Profile]) -> Self:
+        return cls()
 
     def canonical(self, uri: str) -> str:
         return os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))  # noqa: PTH100, PTH111 - lexical

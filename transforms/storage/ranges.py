@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
-from transforms.storage import MediaSource, StorageError
+from transforms.storage.protocol import MediaSource, StorageError
 
 Fetch = Callable[[int, int], bytes]  # (start, size) → exactly those bytes of the version that was listed, or OSError
 

@@ -22,9 +22,9 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import sleep
-from typing import Any
+from typing import Any, Self
 
 import boto3
 import botocore.session
@@ -35,8 +35,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.utils import parse_timestamp
 from urllib3.exceptions import HTTPError
 
-from transforms.storage import Entry, MediaSource, StorageError, changed, keys
+from transforms.storage import keys
 from transforms.storage.profiles import S3Profile
+from transforms.storage.protocol import Entry, MediaSource, StorageError, changed
 from transforms.storage.ranges import served
 from transforms.storage.s3_errors import UNREACHED, NotImplementedHereError, failure, keys_hint, status_of
 from transforms.storage.secrets import register
@@ -47,6 +48,7 @@ CONNECTIONS = 32  # kept open by a process: its threads decode, read ahead and s
 LONGEST_PAUSE_S = 8.0
 NO_KEYS_S = 30.0  # that none were found is believed so long: thousands of media would all look for them
 
+PROFILE = re.compile(r"[A-Za-z0-9_.-]+")
 ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")  # as S3 writes it
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,14 @@ class S3Store:
     """The `Store` of `s3://` URIs of one profile."""
 
     profile: S3Profile = dataclasses.field(default_factory=S3Profile)
+
+    @classmethod
+    def serving(cls, uri: str, profiles: Sequence[S3Profile]) -> Self:
+        place = uri.removeprefix("s3://").split("/", 1)[0]
+        name, at, _ = place.rpartition("@")
+        if ":" in place or (at and not PROFILE.fullmatch(name)):  # keys may hold slashes
+            raise StorageError("s3://…@bucket: what stands before the @ must be the name of a profile, never a key")
+        return cls(next((profile for profile in profiles if profile.name == name), S3Profile(name)))
 
     def canonical(self, uri: str) -> str:
         place, slash, key = uri.removeprefix("s3://").rstrip("/").partition("/")

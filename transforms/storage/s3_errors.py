@@ -10,8 +10,8 @@ from botocore import exceptions
 from botocore.exceptions import ClientError
 from urllib3.exceptions import HTTPError
 
-from transforms.storage import StorageError, changed
 from transforms.storage.profiles import S3Profile
+from transforms.storage.protocol import StorageError, changed
 from transforms.storage.secrets import redacted
 
 SHOWN = 200  # characters of what a store says
