@@ -77,14 +77,18 @@ def look(layers: Layers, kinds: tuple[str, ...]) -> Found:
 
 
 def read_published(layers: Layers, shards: Iterable[Entry] = ()) -> Published:
-    """What runs have noted; or, of a version that noted nothing of this, what its run.json answers for."""
+    """What runs have noted; or, of a version that noted nothing of this, what its run.json answers for.
+
+    Of a note that cannot be read only that is known, that a run was here.
+    """
     content = _json(layers, PUBLISHED)
     if content is not None and all(isinstance(content.get(name), list) for name in ("files", "shards", "last")):
         kinds = content.get("kinds")
         known = tuple(kinds) if isinstance(kinds, list) else None
         return Published(tuple(content["files"]), tuple(content["shards"]), known, tuple(content["last"]))
     record = _json(layers, RECORD)
-    if record is None or not {"run", "layers", "started"} <= record.keys():
+    is_damaged = layers.store.stat(join(layers.output, PUBLISHED)) is not None  # but a run was here
+    if not is_damaged and (record is None or not {"run", "layers", "started"} <= record.keys()):
         return Published()
     names = (SHARD.fullmatch(entry.uri.rsplit("/", 1)[-1]) for entry in shards)
     return Published(WHOLE, tuple(sorted({int(name[1]) for name in names if name})), kinds=None)
