@@ -195,7 +195,7 @@ def _write(
         for name, content in files.items():  # the others stay as they are, also if somebody has changed them
             _put(name, content, layers, owned=False)
     else:
-        _replace(transcript, files, digests, layers, {state: note for state, note in notes.items() if note})
+        _replace(transcript, files, digests, layers, notes)
     _leave_other_name(media, layers, earlier)
 
 
@@ -204,24 +204,29 @@ def _replace(
     files: dict[str, bytes | pathlib.Path],
     digests: dict[str, str],
     layers: Layers,
-    notes: dict[str, SavedNote],
+    notes: dict[str, SavedNote | None],
 ) -> None:
-    """Put the files in place of those that the notes name, under a note that says which are under way."""
+    """Put the files in place of those that the notes name, under a note that says which are under way.
+
+    A note that cannot be read, which is None, goes when the files are there: until then it shows that a run was here.
+    """
     media, key = transcript.media, name_key(transcript.media.name)
-    owned = set[str]().union(*(own(layers, note, media) for note in notes.values()))
-    if UNFINISHED in notes or not layers.begin_saving(media, owned, digests, anew=True):
-        if UNFINISHED not in notes and (begun := layers.saved_note(key, UNFINISHED)):  # by a try of this run
+    owned = set[str]().union(*(own(layers, note, media) for note in notes.values() if note))
+    if notes.get(UNFINISHED) or not layers.begin_saving(media, owned, digests, anew=True):
+        if not notes.get(UNFINISHED) and (begun := layers.saved_note(key, UNFINISHED)):  # by a try of this run
             owned |= own(layers, begun, media)
         layers.begin_saving(media, owned, digests, anew=False)  # from here on no earlier state is true
-    for state in notes.keys() - {UNFINISHED}:
-        layers.forget_saved(key, state)
+    for state, note in notes.items():
+        if note and state != UNFINISHED:
+            layers.forget_saved(key, state)
     for name, content in files.items():
         if not _put(name, content, layers, name in owned):
             _put_after_all(name, content, layers, media, digests[name])
     for name in owned - set(files):
         layers.store.delete(join(layers.output, name))
     layers.commit_saved(media, files, transcript.complete, digests)
-    layers.forget_saved(key, UNFINISHED)
+    for state in {UNFINISHED, *notes} - {layers.state(media, transcript.complete)}:
+        layers.forget_saved(key, state)
 
 
 def _put(name: str, content: bytes | pathlib.Path, layers: Layers, owned: bool) -> bool:
@@ -241,7 +246,8 @@ def _put(name: str, content: bytes | pathlib.Path, layers: Layers, owned: bool) 
 def _put_after_all(name: str, content: bytes | pathlib.Path, layers: Layers, media: MediaFile, digest: str) -> None:
     """Put a file where one lies that was not noted when the run began.
 
-    A try of this run may have left it, or, of a translation, a media of another name: `a.en.srt` may be of `a.en`.
+    A try of this run may have left it, or, of a translation, a media of another name: `a.en.srt` may be of `a.en`; or
+    an earlier run, whose note cannot be read any more.
 
     Raises:
         MediaError: it is not ours.
@@ -250,7 +256,7 @@ def _put_after_all(name: str, content: bytes | pathlib.Path, layers: Layers, med
         return
     keys = {name_key(each) for each, _ in names_of(name.removeprefix("media/"))}
     notes = [layers.saved_note(key, state) for key in sorted(keys) for state in layers.states_now(key)]
-    if not any(note and name in own(layers, note, media) for note in notes):
+    if not any(note is None or name in own(layers, note, media) for note in notes):
         raise MediaError("not_ours" if layers.store.stat(join(layers.output, name)) else "cannot_save", name)
     _put(name, content, layers, owned=True)
 

@@ -107,7 +107,7 @@ def test_no_audio_crosses_a_shuffle():
     build(pipeline, make_job(flags))
     shuffled = Shuffled()
     pipeline.visit(shuffled)
-    assert len(shuffled.types) == 5
+    assert len(shuffled.types) == 6
     audio = (SpeechWindow.__name__, WindowResult.__name__)
     assert not [label for label, kind in shuffled.types.items() if any(name in kind for name in audio)]
     assert "MediaChunk" in shuffled.types["PlanWork/SpreadChunks/ReshufflePerKey/GroupByKey"]

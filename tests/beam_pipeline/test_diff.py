@@ -34,6 +34,8 @@ def write(output, media, shards=1, **options):
     fingerprints = {"asr": "asr", "saved": "saved", "translation": "", "translation_language": ""}
     record = {
         "run": f"run of {root[-1]}",
+        "command": ["--input", "talks", "--output", root],
+        "host": "here",
         "started": "2026-01-01T00:00:00+00:00",
         "ended": "2026-01-01T00:01:00+00:00",
         "options": {"output": root, "batch_size": 8, "language": "", **options},

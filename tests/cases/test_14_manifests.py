@@ -114,7 +114,6 @@ def test_a_bad_row_costs_no_other_and_a_language_that_the_model_does_not_know_it
     assert len(letters) == 6
 
 
-@pytest.mark.xfail(reason="the decoder reads whole files", strict=False)
 def test_a_part_is_transcribed_and_no_more(made, main_job):
     ran = main_job(made("14-manifests"), "--input", "parts.csv", "nemo.jsonl")
     assert ran.code == 0, ran.said

@@ -26,13 +26,15 @@ STRETCH = 31  # frames, a second, that a quiet stretch lasts at least
 AROUND = 31  # frames on both sides whose loudest sets the gain
 TOLD_SHARE = 0.2  # of the speech: where so much was raised, it is told
 SPEECH = 0.35  # probability from which a frame of the raised sound is speech
+SPOKEN = 7  # frames that speech lasts at least
 HOLD = 7  # frames on both sides of speech that are raised with it: onsets are quieter still
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
+EDGE = HOLD + SPOKEN - 1  # frames around one that it depends on whether it is raised
 AHEAD = CLICK // 2 + max(NEAR + STRETCH, AROUND)  # frames around one that its gain depends on
 
 
 class Listener:
-    """Hears one stream of audio, block by block. What it gives back comes 1.4 s late, and in the end is as long.
+    """Hears one stream of audio, block by block. What it gives back comes 1.6 s late, and in the end is as long.
 
     Attributes:
         raised_s: seconds of speech that were raised so far.
@@ -44,8 +46,8 @@ class Listener:
         self._pcm: np.ndarray = np.zeros(0, np.int16)  # of the frames that were not given back yet, ...
         self._normal: np.ndarray = np.zeros(0, np.float32)  # ... their speech probabilities as they came, and ...
         self._db = np.full(AHEAD, SILENCE_DB)  # ... loudness, with that of AHEAD frames before them
-        self._gain = np.zeros(HOLD)  # in dB, of HOLD frames before them and of the first of them, ...
-        self._raised: np.ndarray = np.zeros(HOLD, np.float32)  # ... and speech probabilities as raised
+        self._gain = np.zeros(EDGE)  # in dB, of EDGE frames before them and of the first of them, ...
+        self._raised: np.ndarray = np.zeros(EDGE, np.float32)  # ... and speech probabilities as raised
         self._last_gain = 0.0  # of the frame that was given back last
         self.raised_s = self.raised_by = 0.0
 
@@ -55,19 +57,19 @@ class Listener:
         self._pcm = np.concatenate([self._pcm, samples])
         self._normal = np.concatenate([self._normal, self._voice.probabilities(pcm)])
         self._db = np.concatenate([self._db, loudness_db(samples)])
-        return self._given_back(len(self._normal) - AHEAD - HOLD)
+        return self._given_back(len(self._normal) - AHEAD - EDGE)
 
     def finish(self) -> tuple[bytes, np.ndarray]:
         """What is left when the stream has ended. Its last frame may be no whole one."""
-        self._db = np.concatenate([self._db, np.full(AHEAD + HOLD, SILENCE_DB)])
+        self._db = np.concatenate([self._db, np.full(AHEAD + EDGE, SILENCE_DB)])
         return self._given_back(len(self._normal))
 
     def _given_back(self, count: int) -> tuple[bytes, np.ndarray]:
         """The first frames, so many, whose surroundings are known."""
         if count <= 0:
             return b"", np.zeros(0, np.float32)
-        self._listen_again(gains(self._db)[len(self._gain) - HOLD : count + HOLD])
-        is_speech, heard = self._raised >= SPEECH, slice(HOLD, HOLD + count)
+        self._listen_again(gains(self._db)[len(self._gain) - EDGE : count + EDGE])
+        is_speech, heard = _opened(self._raised >= SPEECH, SPOKEN), slice(EDGE, EDGE + count)
         gain = np.where(_around(is_speech, HOLD), self._gain, 0.0)[heard]
         spoken = gain[is_speech[heard]]
         self.raised_s += len(spoken) * FRAME_S
@@ -83,7 +85,7 @@ class Listener:
 
     def _listen_again(self, gain: np.ndarray) -> None:
         """Take in the gains of the next frames, and the speech in them where there is one: each stretch by itself."""
-        first, before = len(self._gain) - HOLD, self._gain[-1]
+        first, before = len(self._gain) - EDGE, self._gain[-1]
         found = np.zeros(len(gain), np.float32)
         for start, end in runs(gain > 0):
             if start or not before:
@@ -117,7 +119,7 @@ def gains(db: np.ndarray) -> np.ndarray:
     """By how much each frame but the first and the last AHEAD is to be raised for speech to be heard in it, in dB."""
     level = np.median(_windows(db, CLICK), axis=1)
     quiet = ~_around(level >= LOUD_DB, NEAR)
-    long_enough = _around(~_around(~quiet, STRETCH // 2), STRETCH // 2)
+    long_enough = _opened(quiet, STRETCH)
     loudest = _windows(np.where(level < LOUD_DB, level, SILENCE_DB), 2 * AROUND + 1).max(axis=1)
     gain = np.where(long_enough & (loudest > NOTHING_DB), np.clip(RAISED_DB - loudest, 0, MOST_DB), 0.0)
     return gain[AHEAD:-AHEAD]
@@ -141,6 +143,11 @@ def runs(mask: np.ndarray) -> np.ndarray:
 def _windows(values: np.ndarray, width: int) -> np.ndarray:
     """The values around each one, of an odd width; at the ends the last one again."""
     return np.lib.stride_tricks.sliding_window_view(np.pad(values, width // 2, mode="edge"), width)
+
+
+def _opened(mask: np.ndarray, width: int) -> np.ndarray:
+    """Where the mask holds for at least so many places in a row, an odd number; beyond both ends it may."""
+    return _around(~_around(~mask, width // 2), width // 2)
 
 
 def _around(mask: np.ndarray, near: int) -> np.ndarray:

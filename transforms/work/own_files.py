@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import pathlib
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from transforms.dataset.schema import TABLES
 from transforms.dofns.threads import ahead
 from transforms.media.suffixes import MEDIA, suffix_of
-from transforms.records import MediaFile
+from transforms.records import MediaFile, from_plain, to_plain
 from transforms.storage import Entry, Store, join
-from transforms.work.layers import LEFT, RECORD, Layers, SavedNote, json_bytes, name_key
+from transforms.work.layers import LEFT, RECORD, Layers, SavedNote, from_json, json_bytes, name_key
+
+T = TypeVar("T")
 
 PUBLISHED = "_work/published.json"
 WHOLE = (RECORD, "report.html", "summary.json")
@@ -31,8 +32,7 @@ SHARD = re.compile(r"\d{5}-of-(\d{5})\.parquet")
 LANGUAGE = re.compile(r"[a-z]{2,3}")  # between the name and the kind of a translation's file
 
 
-@dataclasses.dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """What runs on this output have written, or were about to."""
 
     files: tuple[str, ...] = ()  # of WHOLE
@@ -77,14 +77,15 @@ def look(layers: Layers, kinds: tuple[str, ...]) -> Found:
 
 
 def read_published(layers: Layers, shards: Iterable[Entry] = ()) -> Published:
-    """What runs have noted; or, of a version that noted nothing of this, what its run.json answers for."""
-    content = _json(layers, PUBLISHED)
-    if content is not None and all(isinstance(content.get(name), list) for name in ("files", "shards", "last")):
-        kinds = content.get("kinds")
-        known = tuple(kinds) if isinstance(kinds, list) else None
-        return Published(tuple(content["files"]), tuple(content["shards"]), known, tuple(content["last"]))
-    record = _json(layers, RECORD)
-    if record is None or not {"run", "layers", "started"} <= record.keys():
+    """What runs have noted; or, of a version that noted nothing of this, what its run.json answers for.
+
+    Of a note that cannot be read only that is known, that a run was here.
+    """
+    if known := _record(layers, PUBLISHED, Published):
+        return known
+    record = _record(layers, RECORD, dict[str, Any])
+    is_damaged = layers.store.stat(join(layers.output, PUBLISHED)) is not None  # but a run was here
+    if not is_damaged and (record is None or not {"run", "layers", "started"} <= record.keys()):
         return Published()
     names = (SHARD.fullmatch(entry.uri.rsplit("/", 1)[-1]) for entry in shards)
     return Published(WHOLE, tuple(sorted({int(name[1]) for name in names if name})), kinds=None)
@@ -100,7 +101,7 @@ def was_begun(layers: Layers, published: Published, uri: str) -> bool:
 
 
 def commit_published(layers: Layers, published: Published) -> None:
-    layers.store.put(join(layers.output, PUBLISHED), json_bytes(dataclasses.asdict(published)))
+    layers.store.put(join(layers.output, PUBLISHED), json_bytes(to_plain(published)))
 
 
 def _look_at_media(
@@ -219,10 +220,9 @@ def _below_output(layers: Layers, uri: str) -> str:
     return uri.removeprefix(layers.store.canonical(layers.output)).lstrip("/")
 
 
-def _json(layers: Layers, name: str) -> dict[str, Any] | None:
-    """The content of an object below the output, None where it is none of ours."""
+def _record(layers: Layers, name: str, kind: type[T]) -> T | None:
+    """What an object below the output holds, None where it is none of that kind."""
     try:
-        content = json.loads(layers.store.read(join(layers.output, name)))
-    except (FileNotFoundError, ValueError, RecursionError):
+        return from_plain(kind, from_json(layers.store.read(join(layers.output, name))))
+    except (FileNotFoundError, ValueError):
         return None
-    return content if isinstance(content, dict) else None
