@@ -21,7 +21,7 @@ from beam_pipeline import beam_flags, options
 from beam_pipeline.api.child import NOT_FROM_PYTHON
 from beam_pipeline.options import Option
 from beam_pipeline.parser import default_text
-from transforms.dataset.schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TRANSCRIPTS
+from transforms.dataset.schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TABLES, TRANSCRIPTS
 from transforms.dead_letters import CODES, PROBLEMS, RETRYABLE
 from transforms.inputs.folders import REASONS
 from transforms.media.suffixes import AUDIO, VIDEO
@@ -77,8 +77,7 @@ def schema_page() -> str:
     lines.append(
         "Parquet, zstd, one folder a table under the output. Times are seconds from the start of the media.\n"
     )
-    tables = (("transcripts", TRANSCRIPTS), ("segments", SEGMENTS), ("dead_letters", DEAD_LETTERS))
-    for name, schema in tables:
+    for name, (schema, _) in TABLES.items():
         lines += [f"## {name}\n", "| column | type | null | meaning |", "|---|---|---|---|"]
         lines += [row for field in schema for row in _rows(field, "")]
         lines.append("")

@@ -31,7 +31,7 @@ from apache_beam.transforms.combiners import TupleCombineFn
 from transforms.dataset import highlights
 from transforms.dataset.highlights import Highlights, MergeHighlights
 from transforms.dataset.report import About, report
-from transforms.dataset.schema import TABLES, dead_letter_row, segment_rows, transcript_row, utf8
+from transforms.dataset.schema import TABLES, utf8
 from transforms.dataset.summary import MergeSummaries, Summary, add, of_dead_letter, of_transcript, to_json
 from transforms.dead_letters import MediaError, attempt
 from transforms.dofns.figures import DATASET
@@ -116,23 +116,22 @@ def write_shard(
     shards: int,
     metrics: StepMetrics,
 ) -> tuple[Summary, Highlights]:
-    """Write the three tables of one shard, rows by id, and return its figures and what it has to show."""
+    """Write one shard of each table, rows by id, and return its figures and what it has to show."""
     shard, outcomes = keyed
     summary, shown = Summary(), Highlights()
     check_owner(layers)
     with ShardWriter(layers, shard, shards) as writer:
         ordered = sorted(once(outcomes), key=lambda each: (each.media.id, each.media.media_id))
         for outcome, told in ahead(lambda each: (each, read_outcome(each, layers, provenance)), ordered):
+            for name, table in TABLES.items():
+                writer.add(name, table.rows(told))
             lost = isinstance(told, DeadLetter)
             metrics.count(elements_in=1, elements_out=1, failed=lost and not outcome.failed)
             if isinstance(told, DeadLetter):
-                writer.add("dead_letters", [dead_letter_row(told)])
                 add(summary, of_dead_letter(told, outcome))
                 summary[NOT_LISTED] += told.step == "CollectMedia"
                 shown = highlights.merge(shown, highlights.of_dead_letter(told))
             else:
-                writer.add("transcripts", [transcript_row(told)])
-                writer.add("segments", segment_rows(told))
                 add(summary, of_transcript(told, outcome))
                 shown = highlights.merge(shown, highlights.of_transcript(told))
     summary[SHARDS, str(shard)] = 1
@@ -245,7 +244,7 @@ class ShardWriter:
         self._files = {table: pathlib.Path(self._folder.name, f"{table}.parquet") for table in TABLES}
         self._writers: dict[str, pq.ParquetWriter] = {}
         with self._writing():
-            for table, schema in TABLES.items():
+            for table, (schema, _) in TABLES.items():
                 self._writers[table] = pq.ParquetWriter(self._files[table], schema, compression="zstd")
 
     def __enter__(self) -> ShardWriter:
@@ -285,4 +284,4 @@ class ShardWriter:
         rows, self._rows[table], self._held[table] = self._rows[table], [], 0
         if rows:
             with self._writing():
-                self._writers[table].write_table(pa.Table.from_pylist(rows, TABLES[table]))
+                self._writers[table].write_table(pa.Table.from_pylist(rows, TABLES[table].schema))

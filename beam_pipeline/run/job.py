@@ -136,7 +136,10 @@ def _check_places(flags: argparse.Namespace, stores: Stores) -> str:
             stores.serving(place)
     except StorageError as error:
         raise ValueError(str(error)) from error
-    return stores.serving(flags.output).canonical(flags.output)
+    store = stores.serving(flags.output)
+    if not hasattr(store, "put"):
+        raise ValueError(f"--output {flags.output}: media can be read from there, and nothing written")
+    return store.canonical(flags.output)
 
 
 def _suffixes(flags: argparse.Namespace) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ Each field's description stands in its metadata; docs/schema.md is generated fro
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -101,7 +102,6 @@ DEAD_LETTERS = pa.schema(
     ],
     {"schema_version": str(SCHEMA_VERSION)},
 )
-TABLES = {"transcripts": TRANSCRIPTS, "segments": SEGMENTS, "dead_letters": DEAD_LETTERS}
 
 
 def transcript_row(transcript: Transcript) -> dict[str, Any]:
@@ -174,3 +174,29 @@ def compression_ratio(text: str) -> float | None:
 def utf8(name: str) -> str:
     """A text that Parquet can hold: bytes of a name that are no UTF-8 are written as escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class Table(NamedTuple):
+    """One table of the dataset: a folder of Parquet shards, each sorted by the id of the recordings."""
+
+    schema: pa.Schema
+    rows: Callable[[Transcript | DeadLetter], list[dict[str, Any]]]  # of one recording, [] where it has none here
+
+
+def _transcripts(outcome: Transcript | DeadLetter) -> list[dict[str, Any]]:
+    return [transcript_row(outcome)] if isinstance(outcome, Transcript) else []
+
+
+def _segments(outcome: Transcript | DeadLetter) -> list[dict[str, Any]]:
+    return segment_rows(outcome) if isinstance(outcome, Transcript) else []
+
+
+def _dead_letters(outcome: Transcript | DeadLetter) -> list[dict[str, Any]]:
+    return [dead_letter_row(outcome)] if isinstance(outcome, DeadLetter) else []
+
+
+TABLES = {  # a new table is one line here
+    "transcripts": Table(TRANSCRIPTS, _transcripts),
+    "segments": Table(SEGMENTS, _segments),
+    "dead_letters": Table(DEAD_LETTERS, _dead_letters),
+}
