@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ PARTS = {
     "runners": {"runners"},
 }
 SOURCES = [path for part in PARTS for path in sorted((ROOT / part).rglob("*.py"))]
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in SOURCES}
 
 
 def imports(path):
@@ -34,6 +36,26 @@ def test_arrows_between_parts_point_one_way(path):
     part = path.relative_to(ROOT).parts[0]
     ours = {name.split(".")[0] for name in imports(path)} & set(PARTS)
     assert ours <= PARTS[part]
+
+
+def imported_here(path):
+    """Our modules that the file imports, also inside functions, but not for type checkers alone."""
+    tree = ast.parse(path.read_text())
+    checks = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    unseen = {inner for node in checks for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import) and node not in unseen:
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node not in unseen:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in inner)
+
+
+def test_no_imports_go_in_a_circle():
+    graph = {name: set(imported_here(path)) & MODULES.keys() - {name} for name, path in MODULES.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises on a circle, and names it
 
 
 def test_the_records_import_no_sibling():
