@@ -76,7 +76,8 @@ def test_a_dry_run_lists_what_would_be_done_and_does_nothing(cli, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "transcribe    letter.flac" in done.stdout
     assert "failed: missing  gone.mp4" in done.stdout
-    assert done.stdout.splitlines()[-2:] == ["7 transcribe, 1 failed: missing", "passed over: 2 not_by_suffix (2 .json)"]
+    totals = ["7 transcribe, 1 failed: missing", "passed over: 2 not_by_suffix (2 .json)"]
+    assert done.stdout.splitlines()[-2:] == totals
     assert not out.exists()
 
 
