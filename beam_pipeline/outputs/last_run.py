@@ -19,7 +19,7 @@ from transforms.dofns.threads import ahead
 from transforms.records import DeadLetter, Name, PlannedMedia, from_plain
 from transforms.storage import Stores, join
 from transforms.storage.profiles import read_profiles
-from transforms.work.exit_code import ENDS
+from transforms.work.exit_code import ENDS, ExitCode
 from transforms.work.layers import RECORD, Inventory, Layers, from_json, incomplete
 from transforms.work.lease import LEASE_S, is_gone, latest
 
@@ -160,4 +160,4 @@ def answered(argv: Sequence[str] | None, made: Parser, answer: Callable[[argpars
         return answer(flags)
     except (NoRunError, OSError, ValueError) as error:
         complain(f"error: {error}")
-        return 2
+        return ExitCode.USAGE
