@@ -33,9 +33,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from benchmarks.listing import moto
 from runners.direct import direct_runner
-from transforms.collect_media import CollectMedia, Inputs, list_inputs, media_file, named
+from transforms.collect_media import CollectMedia
 from transforms.dataset.summary import MergeSummaries, Summary, of_transcript
 from transforms.decode_audio import DecodeConfig, decode
+from transforms.inputs.identity import named
+from transforms.inputs.listing import Inputs, list_inputs, media_file
 from transforms.media.ffmpeg import find_ffmpeg
 from transforms.plan_work import PLAN_ROWS, PlanConfig, PlanWork, plan, planned
 from transforms.records import (

@@ -20,8 +20,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from benchmarks.many_media import SAMPLE, figures
 from runners.direct import direct_runner
-from transforms.collect_media import list_input
 from transforms.decode_audio import DecodeAudio, DecodeConfig, decode
+from transforms.inputs.listing import list_input
 from transforms.media.chunks import ChunkConfig
 from transforms.media.ffmpeg import find_ffmpeg
 from transforms.records import Heard, MediaChunk, MediaFile, SpeechWindow

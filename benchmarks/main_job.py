@@ -16,8 +16,8 @@ import sys
 import tempfile
 import time
 
-from transforms.collect_media import list_input
 from transforms.decode_audio import DecodeConfig, decode
+from transforms.inputs.listing import list_input
 from transforms.records import MediaChunk, MediaFile
 from transforms.storage import Stores
 

@@ -32,9 +32,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transforms.collect_media import CollectMedia, Inputs
+    from transforms.collect_media import CollectMedia
     from transforms.decode_audio import DecodeAudio, DecodeConfig
     from transforms.engines.handler import SpeechHandler
+    from transforms.inputs.listing import Inputs
     from transforms.plan_work import PlanConfig, PlanWork
     from transforms.records import (
         ChunkTranscript,
@@ -55,7 +56,8 @@ if TYPE_CHECKING:
     from transforms.write_dataset import DatasetConfig, WriteDataset
 
 PLACES = {
-    "collect_media": ("CollectMedia", "Inputs"),
+    "collect_media": ("CollectMedia",),
+    "inputs.listing": ("Inputs",),
     "plan_work": ("PlanWork", "PlanConfig"),
     "decode_audio": ("DecodeAudio", "DecodeConfig"),
     "transcribe_speech": ("TranscribeSpeech",),

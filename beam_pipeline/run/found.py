@@ -6,7 +6,8 @@ import unicodedata
 from collections.abc import Iterator
 
 from beam_pipeline.run.job import Job
-from transforms.collect_media import list_inputs, named
+from transforms.inputs.identity import named
+from transforms.inputs.listing import list_inputs
 from transforms.records import MediaFile
 from transforms.storage import join
 from transforms.work.layers import file_of

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 from beam_pipeline import options
-from transforms.collect_media import Inputs
 from transforms.dead_letters import FailureLimit
 from transforms.decode_audio import DecodeConfig
 from transforms.dofns.metrics import UNWATCHED, Watch
@@ -21,6 +20,7 @@ from transforms.engines.catalog import DEMO_NOTICE, ModelFacts, commit_of
 from transforms.engines.handler import SpeechHandler
 from transforms.engines.languages import known_code, target_code
 from transforms.engines.registry import ENGINES
+from transforms.inputs.listing import Inputs
 from transforms.media.chunks import ChunkConfig
 from transforms.media.windows import WindowConfig
 from transforms.plan_work import PlanConfig

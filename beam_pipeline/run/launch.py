@@ -33,11 +33,12 @@ from runners.dataflow.machines import DEFAULT_GPU, GPUS
 from runners.jobs import still_runs
 from runners.presets import DATAFLOW_WORKERS
 from runners.versions import installed
-from transforms.collect_media import list_inputs, named
 from transforms.dofns.figures import STEPS
 from transforms.dofns.metrics import Watch
 from transforms.engines.catalog import DEMO_NOTICE, ModelError
 from transforms.inputs.folders import Skipped, Tally, skipped_in_words
+from transforms.inputs.identity import named
+from transforms.inputs.listing import list_inputs
 from transforms.media import ffmpeg
 from transforms.plan_work import plan
 from transforms.records import DeadLetter, MediaFile

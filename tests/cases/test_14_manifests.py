@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from transforms.collect_media import list_input, named
 from transforms.engines.catalog import describe, known_languages
+from transforms.inputs.identity import named
+from transforms.inputs.listing import list_input
 from transforms.records import DeadLetter
 from transforms.storage import Stores
 

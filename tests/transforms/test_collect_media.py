@@ -16,8 +16,10 @@ import pytest
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from transforms.collect_media import CollectMedia, Inputs, list_input, media_id, take_once
+from transforms.collect_media import CollectMedia
 from transforms.inputs.folders import Skipped
+from transforms.inputs.identity import take_once
+from transforms.inputs.listing import Inputs, list_input, media_id
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Stores
 from transforms.storage.local import LocalStore

@@ -9,8 +9,9 @@ import pathlib
 import pytest
 
 from tests.conftest import media_of
-from transforms.collect_media import CollectMedia, Inputs, list_input, list_inputs
+from transforms.collect_media import CollectMedia
 from transforms.inputs.folders import Search, Skipped, Tally, is_text, skipped_in_words
+from transforms.inputs.listing import Inputs, list_input, list_inputs
 from transforms.media.suffixes import MEDIA, TEXTS_TOO
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Stores, join

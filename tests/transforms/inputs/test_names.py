@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.collect_media import media_id, named
+from transforms.inputs.identity import named
+from transforms.inputs.listing import media_id
 from transforms.inputs.names import FOLDER, file_name, is_below, with_folders
 from transforms.records import DeadLetter, MediaFile, to_plain
 from transforms.save_media import FORMATS
