@@ -287,7 +287,7 @@ NAMES = {
     "a: Permission denied.mp4": (text("<html></html>"), Outcome("not_media")),
     "says so.flac": (made("-metadata", "title=partial file\nInput/output error"), Outcome()),
     "folder.mp4/inside.flac": (in_a_folder, Outcome()),
-    "loop.mp3": (lambda kit, name: (kit.folder / name).symlink_to(name), Outcome("missing")),
+    "loop.mp3": (lambda kit, name: (kit.folder / name).symlink_to(name), Outcome("broken_link")),
     "pipe.mp3": (lambda kit, name: os.mkfifo(kit.folder / name), Outcome("unreadable")),
     "empty.mp4": (text(""), Outcome("empty_file")),
     "page.mp4": (text("<html><body>404 Not Found</body></html>"), Outcome("not_media")),
