@@ -131,14 +131,18 @@ def test_a_run_that_fails_is_tried_again(airflow, folder, tmp_path):
 
 def test_a_run_that_is_killed_goes_on_where_it_was(airflow, tmp_path):
     output = tmp_path / "out"
-    saved = output / "_work" / "saved"
+
+    def saved():
+        """The notes of media whose files are written."""
+        return [path for path in (output / "_work" / "saved").rglob("*.json") if path.stem != "unfinished"]
+
     form = {"input": [str(SAMPLES)], "output": str(output), "more": {"batch_size": 1, "decode_ahead": 1}}
     with airflow.running("impatient", **form) as going:
-        going.until(lambda _: any(saved.rglob("*.json")))
+        going.until(lambda _: saved())
         started = psutil.Process(going.process.pid).children()
         (pipeline,) = [each for each in started if "beam_pipeline" in each.cmdline()]
         pipeline.kill()
-        before = len(list(saved.rglob("*.json")))
+        before = len(saved())
         going.until(lambda seen: seen.tasks["transcribe"] == "up_for_retry")
         ended = going.ended()
     assert 0 < before < MEDIA

@@ -106,13 +106,14 @@ def command_in(text):
 def test_a_run_that_was_killed_is_told_from_one_that_lives(folder, tmp_path, capsys):
     out = tmp_path / "out"
     flags = ["--input", folder, "--output", out, "--model", "demo", "--formats", "json"]
-    assert run(*flags, "--decode_ahead", 1, stop_after=2, of="_work/saved").code == KILLED
+    # Each media is noted before it is written and behind it, and the first note is removed.
+    assert run(*flags, "--decode_ahead", 1, stop_after=6, of="_work/saved").code == KILLED
     found = json.loads(told(capsys, status, out, "--json"))
     assert (found["state"], found["summary"]) == ("stopped", None)
     assert found["media"] == GOOD + BAD == found["done"] + found["failed"] + found["left"]
-    done = len(list((out / "_work" / "saved").rglob("*.json")))
+    done = sum(path.stem != "unfinished" for path in (out / "_work" / "saved").rglob("*.json"))
     assert found["done"] == done
-    assert 2 <= done <= len(files(out))  # media are saved side by side: another may have its files, or more, already
+    assert 1 <= done <= len(files(out))  # media are saved side by side: another may have its files, or more, already
     assert "the same command goes on where it was" in told(capsys, status, out)
 
 
