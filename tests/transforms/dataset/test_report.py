@@ -4,8 +4,8 @@ import html.parser
 import re
 
 import pytest
-from tests.transforms.test_highlights import letter, media_file, of_all, transcript
 
+from tests.transforms.dataset.test_highlights import letter, media_file, of_all, transcript
 from transforms.dataset import highlights, summary
 from transforms.dataset.highlights import CUES, SAMPLE, WORST, Highlights
 from transforms.dataset.report import About, clock, duration, player, report

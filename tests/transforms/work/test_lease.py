@@ -68,7 +68,7 @@ def test_an_owner_without_a_sign_of_life_is_dead_after_the_lease(tmp_path):
 
 
 def test_an_owner_of_this_machine_whose_process_is_gone_is_dead_at_once(tmp_path):
-    code = f"from tests.transforms.test_owner import *; claim(layers({str(tmp_path)!r}, 'a'))"
+    code = f"from tests.transforms.work.test_lease import *; claim(layers({str(tmp_path)!r}, 'a'))"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert is_gone(latest(layers(tmp_path, "b"))[1])
     started = time.monotonic()
@@ -78,7 +78,7 @@ def test_an_owner_of_this_machine_whose_process_is_gone_is_dead_at_once(tmp_path
 
 def test_an_owner_that_was_killed_and_not_yet_reaped_is_dead_and_one_of_the_same_number_is_another(tmp_path):
     claimed = f"claim(layers({str(tmp_path)!r}, 'a')); print(flush=True); input()"
-    code = f"from tests.transforms.test_owner import *; {claimed}"
+    code = f"from tests.transforms.work.test_lease import *; {claimed}"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         record = latest(layers(tmp_path, "b"))[1]
