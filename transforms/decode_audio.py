@@ -240,7 +240,9 @@ def _decoded(chunk: MediaChunk, config: DecodeConfig, stopped: Callable[[], bool
                 if held:
                     yield held
                 at = first + window.start_sample
-                held = SpeechWindow(chunk, number, at, window.pcm, config.tasks, channel=channel)
+                held = SpeechWindow(
+                    chunk, number, at, window.pcm, config.tasks, channel=channel, pauses=window.pauses
+                )
                 number += 1
             if stopped():
                 return

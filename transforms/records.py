@@ -123,6 +123,7 @@ class SpeechWindow(NamedTuple):
     audio: AudioFacts | None = None
     failure: DeadLetter | None = None
     channel: int | None = None  # from 0, where each is transcribed on its own
+    pauses: tuple[tuple[int, int], ...] = ()  # its long ones: samples [start, end) from its start
 
     @property
     def start_s(self) -> float:

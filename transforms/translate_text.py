@@ -119,7 +119,9 @@ def translate(transcript: Transcript, translator: Translator, layers: Layers, co
     missing = [number for number, text in enumerate(texts) if text is None]
     foreign = [number for number in missing if segments[number].language != target]
     if missing:
-        found, error = translator.translate([segments[number].text for number in foreign], transcript.language)
+        spoken = {segments[number].language for number in foreign}
+        source = spoken.pop() if len(spoken) == 1 else ""  # of several, each cue is in its own
+        found, error = translator.translate([segments[number].text for number in foreign], source)
         answers = dict(zip(foreign, found, strict=True))
         texts = [
             answers.get(number) if number in answers else text if text is not None else segments[number].text

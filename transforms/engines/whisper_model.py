@@ -1,7 +1,8 @@
 """Whisper on transformers and torch: any checkpoint, many windows at once, each in its own language.
 
 A batch goes through the encoder once. One decoder step finds each window's language and whether there is speech at
-all; then each task that a window asks for is one row of a greedy decoding with timestamps.
+all; then each task that a window asks for is one row of a greedy decoding with timestamps. A window that is in
+several languages is taken apart where it pauses, and its parts go the same way.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,12 +23,18 @@ from transformers.utils.logging import disable_progress_bar
 
 from transforms.engines.catalog import ModelError, fetch_config
 from transforms.engines.devices import Placement
+from transforms.engines.turns import Stretch, Turn, joined, part, stretches, turns
 from transforms.engines.whisper_settings import WhisperSettings
 from transforms.records import SAMPLE_RATE_HZ, Heard, Segment, SpeechWindow
 from transforms.storage.secrets import redacted
 
 SECONDS_PER_TIMESTAMP = 0.02
+SAMPLES_PER_STATE = 320  # of the encoder's
+STATES = 500  # that a stretch of speech is first judged by
+DOUBT = 0.6  # a stretch that its states make less likely to be in its window's language is looked at by itself
 UNSURE = -1.0  # openai/whisper's: a window over the no-speech threshold is silent unless its text is likelier
+
+T = TypeVar("T")
 
 
 class Row(NamedTuple):
@@ -72,6 +79,7 @@ class WhisperModel:
         self._model = model.to(self._device).eval()
         self._tokenizer = self._processor.tokenizer
         self._ids = TokenIds(model.generation_config, self._tokenizer)
+        self._choice = len(set(settings.languages or self._ids.languages))
         for language in filter(None, (settings.language, *settings.languages)):
             self._ids.check(language)
         seconds = time.monotonic() - started
@@ -82,20 +90,15 @@ class WhisperModel:
             started = time.monotonic()
             encoded = self._encode(windows)
             detected = self._detect(encoded, windows)
-            rows = [
-                Row(index, found.language, task)
-                for index, (window, found) in enumerate(zip(windows, detected, strict=True))
-                for task in window.tasks
-                if task == "transcribe" or found.language != "en"  # English needs no translation into English
-            ]
-            decoded = dict(zip(rows, self._decode(encoded, rows, windows), strict=True))
+            taken_apart = self._turns(encoded, windows, detected)
+            whole = [index for index in range(len(windows)) if index not in taken_apart]
+            found = [detected[index] for index in whole]
+            heard = dict(
+                zip(whole, self._hear(encoded[whole], [windows[each] for each in whole], found), strict=True)
+            )
+            heard.update(self._hear_turns(windows, taken_apart))
             infer_s = (time.monotonic() - started) / len(windows)
-        results = []
-        for index, (window, found) in enumerate(zip(windows, detected, strict=True)):
-            main = decoded[Row(index, found.language, "transcribe")]
-            texts = {task: decoded.get(Row(index, found.language, task), main) for task in window.tasks}
-            results.append(self._heard(found, main, texts, infer_s))
-        return results
+        return [heard[index]._replace(infer_s=infer_s) for index in range(len(windows))]
 
     def release_memory(self) -> None:
         if self._device.startswith("cuda"):
@@ -111,23 +114,26 @@ class WhisperModel:
         return encoder(features.to(self._device, self._dtype)).last_hidden_state
 
     def _detect(self, encoded: torch.Tensor, windows: Sequence[SpeechWindow]) -> list[Detected]:
-        """Language and no-speech probability of each window, from one decoder step.
+        """Language and no-speech probability of each window, the language told where it is forced."""
+        return [self._told(window, each) for window, each in zip(windows, self._find(encoded), strict=True)]
+
+    def _find(self, encoded: torch.Tensor) -> list[Detected]:
+        """Language and no-speech probability of each row of states, from one decoder step.
 
         Openai/whisper's way: both are read off the logits behind <|startoftranscript|>.
         """
         ids = self._ids
-        start = torch.full((len(windows), 1), ids.start, device=self._device)
+        start = torch.full((len(encoded), 1), ids.start, device=self._device)
         logits = self._model(decoder_input_ids=start, encoder_outputs=BaseModelOutput(encoded)).logits[:, 0].float()
         no_speech = [round(each, 3) for each in logits.softmax(-1)[:, ids.no_speech].tolist()]
         if not ids.languages:  # an English-only checkpoint
             return [Detected("en", 1.0, each) for each in no_speech]
         choice = {code: ids.language(code) for code in self._settings.languages or ids.languages}
         likely, best = logits[:, list(choice.values())].softmax(-1).max(-1)
-        found = [
+        return [
             Detected(list(choice)[at], round(probability, 3), silence)
             for at, probability, silence in zip(best.tolist(), likely.tolist(), no_speech, strict=True)
         ]
-        return [self._told(window, each) for window, each in zip(windows, found, strict=True)]
 
     def _told(self, window: SpeechWindow, found: Detected) -> Detected:
         """What was found, or the language that the options or the manifest give.
@@ -135,11 +141,102 @@ class WhisperModel:
         Raises:
             ValueError: the model does not know that language.
         """
-        forced = self._settings.language or window.chunk.media.language
+        forced = self._forced(window)
         if not forced:
             return found
         self._ids.language(forced)
         return found._replace(language=forced, probability=1.0)
+
+    def _forced(self, window: SpeechWindow) -> str:
+        return self._settings.language or window.chunk.media.language
+
+    def _turns(
+        self, encoded: torch.Tensor, windows: Sequence[SpeechWindow], detected: Sequence[Detected]
+    ) -> dict[int, list[Turn]]:
+        """Of each window that is in several languages, by its place: which is spoken from where to where.
+
+        Such a window is as sure of one of them as any other (0.997 was seen), so its probability says nothing. Its
+        states do, stretch by stretch, for the price of a decoder step over a third of them. Only a window that they
+        put in doubt has its stretches encoded by themselves, each at the price of a window, and that decides.
+        """
+        found = {index: stretches(window) for index, window in enumerate(windows) if self._may_turn(window)}
+        rows = [(index, each) for index in found for each in found[index] if each.tells]
+        doubtful: set[int] = set()
+        for some in _batches(rows, len(windows)):
+            heard = self._find(torch.stack([_states(encoded[index], each) for index, each in some]))
+            doubtful.update(
+                index
+                for (index, _), each in zip(some, heard, strict=True)
+                if each.language != detected[index].language or each.probability < DOUBT
+            )
+        made = {
+            index: turns(
+                found[index], self._tell(windows[index], found[index], len(windows)), detected[index].language
+            )
+            for index in sorted(doubtful)
+        }
+        return {index: each for index, each in made.items() if len(each) > 1}
+
+    def _may_turn(self, window: SpeechWindow) -> bool:
+        """Whether there are languages to choose from, and stretches of speech to tell them by."""
+        told = self._forced(window) or self._choice < 2
+        return not told and sum(each.tells for each in stretches(window)) > 1
+
+    def _tell(self, window: SpeechWindow, found: Sequence[Stretch], size: int) -> list[tuple[str, float]]:
+        """The language of each stretch and its probability, "" where it is short or no speech."""
+        parts = [part(window, each.start, each.end) for each in found if each.tells]
+        heard = iter([each for some in _batches(parts, size) for each in self._find(self._encode(some))])
+        told = [next(heard) if each.tells else None for each in found]
+        most = self._settings.no_speech_threshold
+        return [
+            (each.language, each.probability) if each and each.no_speech_prob <= most else ("", 0.0) for each in told
+        ]
+
+    def _hear_turns(self, windows: Sequence[SpeechWindow], taken_apart: dict[int, list[Turn]]) -> dict[int, Heard]:
+        """What was said in each window that is taken apart, by its place: no more parts at once than windows came."""
+        every = [
+            (index, part(windows[index], turn.start, turn.end), turn)
+            for index, found in taken_apart.items()
+            for turn in found
+        ]
+        heard: list[Heard] = []
+        for some in _batches(every, len(windows)):
+            parts = [each for _, each, _ in some]
+            encoded = self._encode(parts)
+            found = [
+                Detected(turn.language, turn.probability, each.no_speech_prob)
+                for (_, _, turn), each in zip(some, self._find(encoded), strict=True)
+            ]
+            heard += self._hear(encoded, parts, found)
+        pairs = list(zip(every, heard, strict=True))
+        return {
+            index: joined(
+                windows[index],
+                [each for (at, each, _), _ in pairs if at == index],
+                [what for (at, _, _), what in pairs if at == index],
+            )
+            for index in taken_apart
+        }
+
+    def _hear(
+        self, encoded: torch.Tensor, windows: Sequence[SpeechWindow], detected: Sequence[Detected]
+    ) -> list[Heard]:
+        """What was said in each window, in the language that it is known to be in."""
+        if not windows:
+            return []
+        rows = [
+            Row(index, found.language, task)
+            for index, (window, found) in enumerate(zip(windows, detected, strict=True))
+            for task in window.tasks
+            if task == "transcribe" or found.language != "en"  # English needs no translation into English
+        ]
+        decoded = dict(zip(rows, self._decode(encoded, rows, windows), strict=True))
+        results = []
+        for index, (window, found) in enumerate(zip(windows, detected, strict=True)):
+            main = decoded[Row(index, found.language, "transcribe")]
+            texts = {task: decoded.get(Row(index, found.language, task), main) for task in window.tasks}
+            results.append(self._heard(found, main, texts))
+        return results
 
     def _decode(self, encoded: torch.Tensor, rows: Sequence[Row], windows: Sequence[SpeechWindow]) -> list[Decoded]:
         """The text of each row, decoded greedily with timestamps."""
@@ -178,7 +275,7 @@ class WhisperModel:
         ]
         return Decoded(tuple(segment for segment in spoken if segment.text), round(avg_logprob, 3), truncated)
 
-    def _heard(self, found: Detected, main: Decoded, texts: dict[str, Decoded], infer_s: float) -> Heard:
+    def _heard(self, found: Detected, main: Decoded, texts: dict[str, Decoded]) -> Heard:
         silent = found.no_speech_prob > self._settings.no_speech_threshold and main.avg_logprob < UNSURE
         return Heard(
             texts={task: () if silent else text.segments for task, text in texts.items()},
@@ -187,7 +284,6 @@ class WhisperModel:
             avg_logprob=main.avg_logprob,
             no_speech_prob=found.no_speech_prob,
             truncated=not silent and any(text.truncated for text in texts.values()),
-            infer_s=infer_s,
         )
 
 
@@ -256,6 +352,18 @@ class Confidence(LogitsProcessor):
     def means(self) -> list[float]:
         """The mean over each row's tokens, the end-of-text token among them, as openai/whisper counts it."""
         return (self._sum / self._count.clamp(min=1)).tolist()
+
+
+def _batches(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The rows in order, so many at a time: what fits the device is known of windows."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _states(encoded: torch.Tensor, stretch: Stretch) -> torch.Tensor:
+    """float[STATES, d_model]: a window's states in the stretch, taken evenly, so that every stretch has as many."""
+    first, end = stretch.start // SAMPLES_PER_STATE, stretch.end // SAMPLES_PER_STATE
+    return encoded[first + torch.arange(STATES, device=encoded.device) * (end - first) // STATES]
 
 
 def split_at_timestamps(

@@ -4,7 +4,8 @@ word where a pause is near, each with its exact place in the media."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 FRAME_BYTES = FRAME_SAMPLES * BYTES_PER_SAMPLE
+LONG_PAUSE_S = 0.5  # between sentences or speakers: there a window may be taken apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Window(NamedTuple):
     start_sample: int
     pcm: bytes
     speech_s: float
+    pauses: tuple[tuple[int, int], ...] = ()  # its long ones: samples [start, end) from its start
 
 
 class Span(NamedTuple):
@@ -138,7 +141,7 @@ class WindowCutter:
         speech_s = sum(span.end - span.start for span in spans) * FRAME_S
         self._drop(end)  # the next window starts behind this one, also where both pad the same short pause
         if pcm:
-            yield Window(start * FRAME_SAMPLES, pcm, speech_s)
+            yield Window(start * FRAME_SAMPLES, pcm, speech_s, _pauses(spans, start))
 
     def _forget(self) -> None:
         """Let go of audio that no window can need any more."""
@@ -153,6 +156,16 @@ class WindowCutter:
 
     def _offset(self, frame: int) -> int:
         return max(0, frame - self._dropped) * FRAME_BYTES
+
+
+def _pauses(spans: Sequence[Span], start: int) -> tuple[tuple[int, int], ...]:
+    """The long pauses between the spans, in samples behind the frame `start`."""
+    between = [(before.end, after.start) for before, after in itertools.pairwise(spans)]
+    return tuple(
+        ((end - start) * FRAME_SAMPLES, (begin - start) * FRAME_SAMPLES)
+        for end, begin in between
+        if (begin - end) * FRAME_S >= LONG_PAUSE_S
+    )
 
 
 def loudness(pcm: bytes, frames: int) -> np.ndarray:

@@ -113,17 +113,31 @@ def assemble(chunks: Sequence[ChunkTranscript], provenance: Provenance) -> Trans
 
 
 def vote(windows: Iterable[WindowRecord]) -> tuple[str, float]:
-    """The language spoken longest and the mean probability of its windows, each weighted by its length."""
+    """The language spoken longest and the mean probability of its windows, each weighted by its length.
+
+    A window in several languages counts for each by the share of its segments.
+    """
     seconds: dict[str, float] = defaultdict(float)
     weighted: dict[str, float] = defaultdict(float)
     for window in windows:
-        if window.texts.get("transcribe"):
-            seconds[window.language] += _seconds(window)
-            weighted[window.language] += window.language_probability * _seconds(window)
+        for code, share in _shares(window).items():
+            seconds[code] += share * _seconds(window)
+            weighted[code] += window.language_probability * share * _seconds(window)
     if not seconds:
         return "", 0.0
     language = max(sorted(seconds), key=lambda code: round(seconds[code], 3))
     return language, round(weighted[language] / seconds[language], 3)
+
+
+def _shares(window: WindowRecord) -> dict[str, float]:
+    """How much of what was said in the window is in which language: 1 altogether, or nothing."""
+    seconds: dict[str, float] = defaultdict(float)
+    for segment in window.texts.get("transcribe", ()):
+        seconds[segment.language] += max(segment.end - segment.start, 0.001)  # as _seconds
+    if len(seconds) == 1:
+        return {window.language: 1.0}
+    total = sum(seconds.values())
+    return {code: each / total for code, each in seconds.items()}
 
 
 def in_order(segments: Iterable[Segment]) -> tuple[Segment, ...]:

@@ -11,7 +11,9 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from tests.conftest import demo_handler, windows_of
+from transforms.engines import whisper_model
 from transforms.engines.catalog import DEMO_FOLDER, ModelError, describe
+from transforms.engines.turns import part, stretches
 from transforms.engines.whisper import WhisperEngine
 from transforms.engines.whisper_model import split_at_timestamps
 from transforms.engines.whisper_settings import WhisperSettings
@@ -85,6 +87,56 @@ def test_a_manifests_language_holds_for_its_media_alone(demo_model, mixed):
 def test_detection_chooses_among_the_languages_that_are_asked_for(mixed):
     heard = hear(mixed[:2], demo_handler(languages=("fr", "en")).load_model())
     assert {each.language for each in heard} <= {"fr", "en"}
+
+
+@pytest.fixture(scope="module")
+def turned():
+    """A Hindi sentence, an English one and a Hindi one, in one window."""
+    hindi, english = windows_of("letter.flac")[0], windows_of("office.mp3")[0]
+    pieces = [
+        part(hindi, *place(hindi, 0)).pcm,
+        part(english, *place(english, 2)).pcm,
+        part(hindi, *place(hindi, 2)).pcm,
+    ]
+    edges = np.cumsum([len(piece) // 2 for piece in pieces])
+    pauses = tuple((int(edge) - 4000, int(edge) + 4000) for edge in edges[:2])
+    return hindi._replace(pcm=b"".join(pieces), tasks=("transcribe", "translate"), pauses=pauses)
+
+
+def place(window, number):
+    found = stretches(window)[number]
+    return found.start, found.end
+
+
+def test_each_turn_of_a_window_is_heard_in_its_own_language_alone_and_in_any_batch(demo_model, mixed, turned):
+    [alone] = hear([turned], demo_model)
+    assert [segment.language for segment in alone.texts["transcribe"]] == ["hi", "en", "hi"]
+    assert [segment.language for segment in alone.texts["translate"]] == ["en"] * 3
+    assert texts(alone)[1] == texts(alone, "translate")[1] in texts(hear(mixed[1:2], demo_model)[0])
+    assert {texts(alone)[0], texts(alone)[2]} <= set(texts(hear(mixed[:1], demo_model)[0]))
+    times = [time for segment in alone.texts["transcribe"] for time in (segment.start, segment.end)]
+    assert times == sorted(times)
+    assert times[-1] <= turned.duration_s
+    assert alone.language == "hi"
+    together = hear([mixed[1], turned, mixed[0]], demo_model)
+    assert (together[1].texts, together[1].language) == (alone.texts, alone.language)
+    assert [together[0].texts, together[2].texts] == [heard.texts for heard in hear([mixed[1], mixed[0]], demo_model)]
+
+
+def test_a_window_in_one_language_is_what_it_would_be_without_its_pauses(monkeypatch, demo_model, mixed):
+    assert all(len(window.pauses) > 1 for window in mixed)
+    without = hear([window._replace(pauses=()) for window in mixed], demo_model)
+    assert [heard._replace(infer_s=0) for heard in hear(mixed, demo_model)] == [
+        heard._replace(infer_s=0) for heard in without
+    ]
+    monkeypatch.setattr(whisper_model, "DOUBT", 1.1)  # every stretch is looked at by itself
+    assert [heard.texts for heard in hear(mixed, demo_model)] == [heard.texts for heard in without]
+
+
+@pytest.mark.parametrize("settings", [{"language": "hi"}, {"languages": ("hi",)}])
+def test_a_window_is_not_taken_apart_where_its_language_is_given(turned, settings):
+    [heard] = hear([turned], demo_handler(**settings).load_model())
+    assert {segment.language for segment in heard.texts["transcribe"]} == {"hi"}
 
 
 @pytest.mark.parametrize("kind", ["zeros", "noise", "hum"])

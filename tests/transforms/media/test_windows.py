@@ -110,6 +110,28 @@ def test_sentences_with_pauses_share_a_window_until_it_is_full():
     assert [round(window.speech_s) for window in for_eight] == [4, 4, 4]
 
 
+def test_a_window_says_where_its_long_pauses_are():
+    turns = [(2.0, SPEECH), (0.8, SILENCE), (2.0, SPEECH), (0.35, SILENCE), (2.0, SPEECH), (1.5, SILENCE)]
+    voice = talk((3.0, SILENCE), *turns, (2.0, SPEECH))
+    [window] = cut(voice, noise(len(voice)), WindowConfig())
+    placed = [tuple((window.start_sample + at) // FRAME_SAMPLES for at in pause) for pause in window.pauses]
+    first = frames(3.0) + frames(2.0)
+    second = first + frames(0.8) + frames(2.0) + frames(0.35) + frames(2.0)
+    assert placed == [(first, first + frames(0.8)), (second, second + frames(1.5))]
+
+
+def test_a_window_of_speech_without_a_long_pause_has_none():
+    voice = talk((5, SPEECH), (0.4, SILENCE), (15, SPEECH), (5, SILENCE), (1, SPEECH))
+    assert {window.pauses for window in cut(voice, noise(len(voice)), WindowConfig(max_window_s=8))} == {()}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_long_pauses_lie_within_their_window_in_order(seed):
+    for window in cut(*conversation(seed)):
+        places = [0, *itertools.chain(*window.pauses), len(window.pcm) // 2]
+        assert all(before < after for before, after in itertools.pairwise(places))
+
+
 def test_a_long_silence_ends_a_window_and_is_left_out():
     voice = talk((1.0, SPEECH), (10.0, SILENCE), (1.0, SPEECH))
     windows = cut(voice, noise(len(voice)), WindowConfig())

@@ -31,6 +31,13 @@ def test_the_language_is_the_one_spoken_longest_not_the_one_of_most_windows():
     assert vote(windows) == ("hi", 0.8)
 
 
+def test_a_window_in_two_languages_votes_for_each_by_what_was_said_in_it():
+    turned = record(0, 0, 10, "hi", {"transcribe": (seg(0, 6), seg(6, 10, language="en"))})
+    english = record(1, 10, 13, "en", {"transcribe": (seg(10, 13, language="en"),)}, None, 0.8)
+    assert vote([turned]) == ("hi", 0.9)
+    assert vote([turned, english]) == ("en", 0.857)
+
+
 def test_windows_in_which_nothing_was_said_have_no_vote():
     windows = [record(0, 0, 30, "cy", {"transcribe": ()}), record(1, 30, 31, "hi", {"transcribe": (seg(30, 31),)})]
     assert vote(windows)[0] == "hi"
