@@ -73,6 +73,19 @@ def test_segments_in_the_target_language_are_left_as_they_are(tmp_path):
     assert [[cue["text"] for cue in cues] for cues in stub.asked] == [["क"]]
 
 
+@pytest.mark.parametrize(("languages", "source"), [(("hi", "en"), "hi"), (("en", "hi"), "hi"), (("hi", "fr"), "")])
+def test_the_translator_is_told_the_language_of_what_it_gets_not_of_the_media(
+    monkeypatch, tmp_path, languages, source
+):
+    told = []
+    monkeypatch.setattr(OpenAITranslator, "translate", lambda _, texts, spoken: (told.append(spoken) or [*texts], ""))
+    given = transcript("a", "x", "y", language=languages[0])
+    segments = [each._replace(language=code) for each, code in zip(given.segments, languages, strict=True)]
+    config = TranslateConfig(OpenAIConfig("en", "stub", "http://127.0.0.1:1"))
+    translate(given._replace(segments=tuple(segments)), OpenAITranslator(config.openai), layers_in(tmp_path), config)
+    assert told == [source]
+
+
 def test_every_media_passes_once_while_several_are_translated_at_once(tmp_path):
     letter = DeadLetter(MediaFile("dead", "dead", "/dead", "v"), "DecodeAudio", "not_media", "")
     done = MediaOutcome(MediaFile("done", "done", "/done", "v"), failed=False, fresh=False)
