@@ -189,7 +189,7 @@ def test_a_language_is_the_same_work_however_it_is_written(words, same, monkeypa
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     one, other = job(*words), job(*same)
     assert dataclasses.replace(one.layers, run="") == dataclasses.replace(other.layers, run="")
-    assert one.handler.config == other.handler.config
+    assert one.handler.engine == other.handler.engine
 
 
 def test_the_languages_of_a_manifest_are_held_against_those_of_the_model():
@@ -211,7 +211,7 @@ OTHER = {  # another value of each option, as a command line has it
     "language": "hi", "languages": "hi en", "no_speech_threshold": "0.5", "translate_to": "de",
     "translate_model": "other", "formats": "srt", "model_revision": "", "model": str(SAMPLES), "engine": "",
     "translator": "",
-    "input": "x", "output": "", "config": "", "overwrite": True, "retry_failed": True, "keep_missing": True,
+    "input": "x", "output": "", "config": "", "suffixes": ".xyz", "overwrite": True, "retry_failed": True, "keep_missing": True,
     "max_failures": "5", "dry_run": True, "decode_ahead": "3", "decode_timeout_s": "9", "max_media_hours": "2",
     "device": "cpu", "dtype": "float32", "batch_size": "3", "openai_base_url": "http://other/v1",
     "translate_concurrency": "2", "keep_audio": True, "num_shards": "2", "runner": "FlinkRunner", "no_wait": True,

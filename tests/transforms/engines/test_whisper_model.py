@@ -176,7 +176,7 @@ def test_a_checkpoint_without_a_generation_config_is_read_from_its_tokenizer(dem
 
 def test_a_language_that_the_model_cannot_be_told_fails_once_and_not_on_every_window():
     with pytest.raises(ModelError, match="does not know the language 'xx'"):
-        demo_handler(languages=("hi", "xx")).load()
+        demo_handler(languages=("hi", "xx")).engine.load()
 
 
 def test_a_folder_that_cannot_be_loaded_is_said_to_be(tmp_path):
