@@ -81,8 +81,10 @@ def test_the_translator_is_told_the_language_of_what_it_gets_not_of_the_media(
     monkeypatch.setattr(OpenAITranslator, "translate", lambda _, texts, spoken: (told.append(spoken) or [*texts], ""))
     given = transcript("a", "x", "y", language=languages[0])
     segments = [each._replace(language=code) for each, code in zip(given.segments, languages, strict=True)]
-    config = TranslateConfig(OpenAIConfig("en", "stub", "http://127.0.0.1:1"))
-    translate(given._replace(segments=tuple(segments)), OpenAITranslator(config.openai), layers_in(tmp_path), config)
+    config = TranslateConfig(OpenAISettings("en", "stub", "http://127.0.0.1:1"))
+    translate(
+        given._replace(segments=tuple(segments)), OpenAITranslator(config.translator), layers_in(tmp_path), config
+    )
     assert told == [source]
 
 
