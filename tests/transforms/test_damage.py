@@ -123,7 +123,7 @@ def looked_at(layers):
         "committed": layers.committed(MEDIA),
         "transcript": transcript,
         "dead": layers.dead(DEAD),
-        "saved": (layers.saved_files(MEDIA.name, state), list(layers.saved_media())),
+        "saved": (layers.saved_note(name_key(MEDIA.name), state), list(layers.saved_media())),
         "planned": sorted(layers.plan()),
         "generation": layers.in_generation(anew=False).generation,
         "owner": latest(layers) and latest(layers)[0],
