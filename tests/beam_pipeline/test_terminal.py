@@ -52,4 +52,4 @@ def test_an_answer_that_cannot_be_written_is_a_failure_and_one_that_nobody_reads
 def test_what_a_console_cannot_show_is_escaped(tmp_path):
     program = PROGRAM.format('terminal.tell("caf\\udce9 \\u0930"); terminal.complain("\\u0930")')
     done = shell(tmp_path, program, PYTHONIOENCODING="ascii")
-    assert (done.stdout, done.stderr) == ("caf\\udce9 \\u0930\n", "\\u0930\n")
+    assert (done.stdout, done.stderr) == ("caf\\xe9 \\u0930\n", "\\u0930\n")
