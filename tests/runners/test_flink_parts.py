@@ -247,17 +247,19 @@ def test_a_pool_goes_on_when_a_worker_crashes(pool):
 
 def test_a_worker_that_prints_does_not_stand_still(tmp_path):
     """Beam's own pool gives it a pipe that nobody reads, which takes 64 KiB."""
-    (tmp_path / "loud.py").write_text(
-        "import pathlib, sys\nprint('x' * (1 << 20), flush=True)\npathlib.Path(sys.path[0], 'went on').touch()\n"
+    modules = tmp_path / "modules"  # what lies in the current folder is no worker's
+    modules.mkdir()
+    (modules / "loud.py").write_text(
+        "import pathlib\nprint('x' * (1 << 20), flush=True)\npathlib.Path(__file__).with_name('went on').touch()\n"
     )
     port = free_port(50_200)
     code = f"from runners.flink import workers\nworkers.main(workers.Pool(('loud',)), ['--port', '{port}'])"
-    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    env = {**os.environ, "PYTHONPATH": f"{modules}:{ROOT}"}
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-c", code], env=env, cwd=tmp_path, stdout=log, stderr=log)
     try:
         assert ask(f"localhost:{port}").error == ""
-        until((tmp_path / "went on").exists)
+        until((modules / "went on").exists)
     finally:
         process.kill()
         process.wait()
