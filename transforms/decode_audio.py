@@ -324,10 +324,6 @@ def _measured(windows: Iterator[Window], meter: Meter) -> Iterator[Window]:
         yield window
 
 
-def _declared_by(decoder: ffmpeg.Decoder, media: MediaFile) -> float | None:
-    return _declared_s(media, decoder.source().declared_s)
-
-
 def _declared_s(media: MediaFile, of_file_s: float | None) -> float | None:
     """How long the media says it is: a part of a file as long as whoever named it says, or up to the file's end."""
     if media.length_s or of_file_s is None:

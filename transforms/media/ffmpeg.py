@@ -439,34 +439,6 @@ def convert(sound: Iterator[bytes], target: pathlib.Path, timeout_s: float) -> N
         raise MediaError("decode_failed", words.decode("utf-8", "replace")[-LAST_WORDS:])
 
 
-def _encode(pieces: Iterator[bytes], out: IO[bytes], timeout_s: float) -> None:
-    """Write samples of one channel as Ogg Opus.
-
-    Raises:
-        MediaError: ffmpeg could not.
-    """
-    same = {"fflags": "+bitexact", "flags:a": "+bitexact"}  # whenever it is made
-    samples = ffmpeg.input("pipe:0", format="s16le", ac=1, ar=SAMPLE_RATE_HZ, hide_banner=None, loglevel="error")
-    kept = samples.output("pipe:1", format="ogg", acodec="libopus", audio_bitrate="24k", **same)
-    command, pipe = ffmpeg.compile(kept, cmd=find_ffmpeg()), subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=out, stderr=pipe, process_group=0) as encoder:
-        _running.add(encoder)
-        try:
-            for piece in pieces:
-                encoder.stdin.write(piece)  # type: ignore[union-attr]
-            _, words = encoder.communicate(timeout=timeout_s)
-        except (BrokenPipeError, subprocess.TimeoutExpired):
-            encoder.kill()
-            _, words = encoder.communicate()
-        except BaseException:
-            encoder.kill()
-            raise
-        finally:
-            _running.discard(encoder)
-    if encoder.returncode:
-        raise MediaError("decode_failed", words.decode("utf-8", "replace")[-LAST_WORDS:])
-
-
 def command_of(url: str, protocols: str, wanted: Wanted, mark: str, facts: int) -> list[str]:
     """The command line that decodes a media. ffmpeg-python takes no name that is not UTF-8, so it never sees it."""
     words = ffmpeg.compile(_streams(url, protocols, wanted, mark, facts), cmd=find_ffmpeg())
