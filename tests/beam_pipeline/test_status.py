@@ -141,7 +141,7 @@ def test_a_run_is_watched_from_its_output_alone_while_it_runs(tmp_path, capsys):
 def _watched(out, running, capsys):
     """What status tells until the run has ended."""
     _until((out / "run.json").exists, running)
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         yield (found := json.loads(told(capsys, status, out, "--json")))
         if found["state"] != "running":
