@@ -221,15 +221,18 @@ class S3Store:
     def _content(self, client: Any, **request: str) -> tuple[dict[str, Any], bytes]:
         """The store's answer and its whole body. botocore tries again only until the body begins."""
         for attempt in itertools.count(1):
-            found = client.get_object(**request)
+            found = None
             try:
+                found = client.get_object(**request)
                 with contextlib.closing(found["Body"]) as body:
                     data = body.read()
                 if len(data) != (expected := _length(found)):
                     raise exceptions.IncompleteReadError(actual_bytes=len(data), expected_bytes=expected)
                 return found, data
-            except UNREACHED:
-                if attempt == self.profile.attempts:
+            except UNREACHED as error:
+                # botocore tries again itself until an answer begins, but not where the body of a refusal breaks off.
+                given_up = found is None and isinstance(error, BotoCoreError)
+                if given_up or attempt == self.profile.attempts:
                     raise
             sleep(_pause_s(attempt))
         raise AssertionError
