@@ -19,6 +19,25 @@ from typing import Any
 Answer = Callable[[list[dict[str, Any]]], Any]  # cues asked → content, or (status, headers), or None to cut the line
 
 
+class QuietHandler(http.server.BaseHTTPRequestHandler):
+    """One that writes no line for each request."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def served(handler: type[QuietHandler]) -> Iterator[str]:
+    """Answer requests with the handler in threads on loopback; gives host:port."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 class ChatStub:
     """Answers /chat/completions with what `answer` makes of the cues; keeps what it was asked."""
 
@@ -27,12 +46,9 @@ class ChatStub:
         self.keys: set[str] = set()
         stub = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_POST(self) -> None:
                 stub._handle(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.server
 import itertools
 import json
 import re
-import threading
 import urllib.parse
 from collections.abc import Iterator
 
@@ -16,7 +14,7 @@ import pytest
 
 from tests.conftest import SAMPLES
 from tests.runs import contents, letters, run, table
-from tests.servers import ChatStub, completion, upper
+from tests.servers import ChatStub, QuietHandler, completion, served, upper
 
 DONE, USAGE, DEAD_LETTERS = 0, 2, 3
 KEY = "translator/key+sentinel==8472"
@@ -78,7 +76,7 @@ def test_a_translator_that_repeats_its_key_puts_it_nowhere(tmp_path):
 def echoing_store() -> Iterator[str]:
     """Speaks S3 as far as reading goes: what it was sent comes back in errors, in a list of media and in listings."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def answer(self) -> None:
             sent = "; ".join(f"{name}: {value}" for name, value in self.headers.items())
             asked = re.search("(?:/|prefix=)(400|403|500)", self.path)
@@ -95,16 +93,8 @@ def echoing_store() -> Iterator[str]:
 
         do_GET = do_HEAD = answer
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served(Handler) as address:
+        yield f"http://{address}"
 
 
 def test_a_store_that_repeats_what_it_was_sent_puts_it_nowhere(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import os
 import pathlib
@@ -11,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 
@@ -32,6 +30,7 @@ from runners.flink.cluster import free_port
 from runners.flink.rest import Cluster, is_this_host
 from runners.flink.worker import environment
 from tests.conftest import ROOT
+from tests.servers import QuietHandler, served
 
 INPUT = ["--input", str(ROOT / "examples/media/letter.flac"), "--model", "demo"]
 
@@ -53,7 +52,7 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 def answering(answers: dict[str, object]) -> Iterator[str]:
     """A server that gives these answers, as a JobManager would."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             found = answers.get(self.path.removeprefix("/v1/"))
             self.send_response(404 if found is None else 200)
@@ -61,16 +60,8 @@ def answering(answers: dict[str, object]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(found.encode() if isinstance(found, str) else json.dumps(found).encode())
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served(Handler) as address:
+        yield address
 
 
 def flink(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from transforms.records import DeadLetter, Transcript
+from transforms.records import DeadLetter, MediaFile, Transcript
 
 SCHEMA_VERSION = 1
 
@@ -109,10 +109,7 @@ def transcript_row(transcript: Transcript) -> dict[str, Any]:
     media, audio = transcript.media, transcript.audio
     translated = transcript.translated_segments
     return {
-        "id": utf8(media.id),
-        "uri": utf8(media.uri),
-        "media_id": media.media_id,
-        "version": media.version,
+        **_identity(media),
         "duration_sec": audio.duration_s,
         "offset_sec": media.start_s if media.is_part else None,
         "sampling_rate": audio.sampling_rate_hz,
@@ -151,17 +148,23 @@ def segment_rows(transcript: Transcript) -> list[dict[str, Any]]:
 
 def dead_letter_row(letter: DeadLetter) -> dict[str, Any]:
     """One row of the dead letters table."""
-    media = letter.media
     return {
-        "id": utf8(media.id),
-        "uri": utf8(media.uri),
-        "media_id": media.media_id,
-        "version": media.version,
+        **_identity(letter.media),
         "step": letter.step,
         "code": letter.code,
         "message": letter.message,
         "detail": utf8(letter.detail),
         "retryable": letter.retryable,
+    }
+
+
+def _identity(media: MediaFile) -> dict[str, str]:
+    """What both tables say of which media a row is about."""
+    return {
+        "id": utf8(media.id),
+        "uri": utf8(media.uri),
+        "media_id": media.media_id,
+        "version": media.version,
     }
 
 

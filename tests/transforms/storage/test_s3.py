@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import http.server
 import json
 import logging
 import multiprocessing
@@ -28,7 +27,7 @@ from botocore.utils import parse_timestamp
 from tests.conftest import write_wav
 from tests.proxy import FaultProxy
 from tests.s3 import S3Server
-from tests.servers import free_port
+from tests.servers import QuietHandler, free_port, served
 from transforms.media.ffmpeg import find_ffmpeg
 from transforms.storage import ChangedError, StorageError, Stores, join, s3, s3_errors
 from transforms.storage.profiles import S3Profile
@@ -271,7 +270,7 @@ def serving(answers: dict[str, str]):
     """An HTTP server that answers paths with texts, and every other request with nothing, for ever."""
     ended = threading.Event()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             content = answers.get(self.path)
             if content is None:
@@ -285,17 +284,11 @@ def serving(answers: dict[str, str]):
 
         do_PUT = do_GET
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        ended.set()
-        server.shutdown()
-        server.server_close()
+    with served(Handler) as address:
+        try:
+            yield f"http://{address}"
+        finally:
+            ended.set()
 
 
 def lent_keys(server: S3Server, **more: str) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
-import http.server
 import json
 import logging
-import threading
 import urllib.parse
 
 import pytest
 
+from tests.servers import QuietHandler, served
 from transforms.dead_letters import MediaError, dead_letter
 from transforms.records import MediaFile
 from transforms.storage import secrets
@@ -29,7 +28,7 @@ def manager(monkeypatch):
     """Secret Manager's protocol on loopback, and Google's client speaking to it; gives the names it was asked for."""
     asked = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self):
             name = self.path.removeprefix("/v1/").partition(":access")[0]
             asked.append(name)
@@ -42,29 +41,23 @@ def manager(monkeypatch):
             self.end_headers()
             self.wfile.write(json.dumps(content).encode())
 
-        def log_message(self, *_):
-            pass
-
     secretmanager = pytest.importorskip(
         "google.cloud.secretmanager", reason="NOT TESTED: no packages of Google's: pip install '.[dataflow]'"
     )
     from google.api_core.client_options import ClientOptions
     from google.auth.credentials import AnonymousCredentials
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    options = ClientOptions(api_endpoint=f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(
-        secrets,
-        "_manager",
-        lambda: secretmanager.SecretManagerServiceClient(
-            credentials=AnonymousCredentials(), client_options=options, transport="rest"
-        ),
-    )
-    secrets._kept.cache_clear()
-    yield asked
-    server.shutdown()
-    server.server_close()
+    with served(Handler) as address:
+        options = ClientOptions(api_endpoint=f"http://{address}")
+        monkeypatch.setattr(
+            secrets,
+            "_manager",
+            lambda: secretmanager.SecretManagerServiceClient(
+                credentials=AnonymousCredentials(), client_options=options, transport="rest"
+            ),
+        )
+        secrets._kept.cache_clear()
+        yield asked
 
 
 def test_a_secret_in_the_environment_is_taken_as_it_is():
