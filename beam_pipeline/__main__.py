@@ -21,7 +21,7 @@ COMMANDS = {name: f"beam_pipeline.{name}" for name in ("status", "failures", "di
 COMMANDS["run"] = "beam_pipeline.__main__"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> ExitCode:
     """Run the command and return its exit code."""
     terminal.prepare()
     log_at("INFO")  # before Beam is imported, which warns of what it does without
@@ -36,9 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.USAGE
 
 
-def _run(flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> int:
+def _run(flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> ExitCode:
     """What the flags ask for. Beam and what it needs are imported here, when the flags are known to be meant."""
     from beam_pipeline.run import launch
+    from beam_pipeline.run.dry import dry_run
     from beam_pipeline.run.job import at_commit, make_job
 
     try:
@@ -46,7 +47,7 @@ def _run(flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> 
         job = make_job(flags)
         if flags.dry_run:
             job = at_commit(job, flags).in_generation(anew=flags.overwrite)
-            return launch.dry_run(job, flags, beam_flags)
+            return dry_run(job, flags, beam_flags)
         return launch.launch(job, flags, beam_flags, words).code
     except UsageError:
         raise
@@ -67,7 +68,7 @@ def console(argv: Sequence[str] | None = None) -> None:
     leave(importlib.import_module(module).main(words[1:]) if module else main(words))
 
 
-def leave(code: int) -> NoReturn:
+def leave(code: ExitCode) -> NoReturn:
     """End the process."""
     if code == ExitCode.FAILED:
         # A failed run's threads may still wait for a server or a model: nothing that they do is needed any more. What

@@ -22,6 +22,7 @@ from beam_pipeline.outputs.last_run import LastRun, answered, read
 from beam_pipeline.outputs.word_error import Compared, compare_texts
 from beam_pipeline.parser import Parser
 from transforms.storage.texts import printable
+from transforms.work.exit_code import ExitCode
 
 DESCRIPTION = "Compare two runs: options, media, and the word error between their texts, A as the reference."
 PLACES = {"output", "path"}  # where a run writes, and where its model lies, is no difference
@@ -54,14 +55,14 @@ TEXTS = """
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print what changed; gives 0 also where much did, 2 where there is nothing to compare."""
+def main(argv: Sequence[str] | None = None) -> ExitCode:
+    """Print what changed; gives DONE also where much did, USAGE where there is nothing to compare."""
     made = Parser(prog="python -m beam_pipeline.diff", description=DESCRIPTION, allow_abbrev=False)
     made.add_argument("a", metavar="A", help="the --output of one run, the reference")
     made.add_argument("b", metavar="B", help="the --output of the other run")
     made.add_argument("--limit", type=int, default=10, metavar="N", help="media shown in each list; 10 if not given")
 
-    def answer(flags: argparse.Namespace) -> int:
+    def answer(flags: argparse.Namespace) -> ExitCode:
         if flags.limit < 0:
             made.error(f"--limit {flags.limit}: give 0 or more")
         a, b = read(flags.a, flags.stores), read(flags.b, flags.stores)
@@ -73,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return answered(argv, made, answer)
 
 
-def _show(found: dict[str, Any], as_json: bool) -> int:
+def _show(found: dict[str, Any], as_json: bool) -> ExitCode:
     terminal.answer(json.dumps(found, indent=1) if as_json else "\n".join(map(printable, lines(found))))
-    return 0
+    return ExitCode.DONE
 
 
 def compare(a: LastRun, b: LastRun, limit: int) -> dict[str, Any]:

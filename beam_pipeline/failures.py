@@ -12,16 +12,17 @@ from beam_pipeline import terminal
 from beam_pipeline.outputs.last_run import LastRun, read, show
 from transforms.records import DeadLetter, to_plain
 from transforms.storage.texts import printable, shell
+from transforms.work.exit_code import ExitCode
 
 EXAMPLES = 3
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> ExitCode:
     """Print the failures of the last run and return the exit code."""
     return show(argv, "beam_pipeline.failures", "List what could not be done, by cause.", answer)
 
 
-def answer(flags: argparse.Namespace) -> int:
+def answer(flags: argparse.Namespace) -> ExitCode:
     run = read(flags.output, flags.stores)
     letters = list(run.letters())
     if flags.json:
@@ -29,7 +30,7 @@ def answer(flags: argparse.Namespace) -> int:
         terminal.answer(json.dumps(found, indent=1))
     else:
         terminal.answer("\n".join(map(printable, lines(run, letters))))
-    return 0
+    return ExitCode.DONE
 
 
 def lines(run: LastRun, letters: list[DeadLetter]) -> list[str]:

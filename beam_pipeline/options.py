@@ -84,6 +84,7 @@ STEPS: dict[str, tuple[Option, ...]] = {
             30.0, float, metavar="N", layer="asr",
         ),
         Option("dry_run", "list what would be done, and do nothing", False, bool, terminal=True),
+        Option("json", "with --dry_run: print one JSON document instead of lines", False, bool, terminal=True),
     ),
     "DecodeAudio": (
         Option(

@@ -68,7 +68,7 @@ def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[s
     """Our options, and the words that are flags of Beam's.
 
     Raises:
-        UsageError: a flag that neither knows, or a value that cannot be.
+        UsageError: a flag that neither knows, a value that cannot be, or a flag without the one that it belongs to.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     words, stores = _with_config(words)
@@ -76,6 +76,10 @@ def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[s
     made.set_defaults(stores=stores)
     flags, rest = made.parse_known_args(words)
     refuse_unknown(rest)
+    if flags.json and not flags.dry_run:
+        raise UsageError(
+            "--json says how --dry_run prints: give both. Of a run, `python -m beam_pipeline.status --json` tells"
+        )
     return flags, rest
 
 

@@ -19,6 +19,7 @@ from beam_pipeline.run.heartbeat import alive
 from runners.jobs import still_runs
 from transforms.dofns.threads import ahead
 from transforms.storage import Entry, join
+from transforms.work.exit_code import ExitCode
 from transforms.work.layers import Layers
 from transforms.work.lease import OccupiedError, claim
 from transforms.work.own_files import read_published, remove_files, was_begun
@@ -42,25 +43,25 @@ class Size(NamedTuple):
     bytes: int = 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> ExitCode:
     """Remove what the last run does not use, and return the exit code."""
     return show(argv, "beam_pipeline.prune", "Remove what the last run on an output does not use.", answer)
 
 
-def answer(flags: argparse.Namespace) -> int:
+def answer(flags: argparse.Namespace) -> ExitCode:
     run = read(flags.output, flags.stores)
     try:
         found = prune(run, flags.dry_run)
     except OccupiedError as error:
         terminal.complain(f"error: {error}")
-        return 1
+        return ExitCode.FAILED
     if flags.json:
         terminal.answer(
             json.dumps({"dry_run": flags.dry_run, **{name: size._asdict() for name, size in found.items()}})
         )
     else:
         terminal.answer("\n".join(lines(found, flags.dry_run)))
-    return 0
+    return ExitCode.DONE
 
 
 def lines(found: dict[str, Size], dry_run: bool) -> list[str]:

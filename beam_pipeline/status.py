@@ -13,21 +13,22 @@ from typing import Any
 from beam_pipeline import terminal
 from beam_pipeline.outputs.last_run import LastRun, read, show
 from transforms.storage.texts import printable, shell
+from transforms.work.exit_code import ExitCode
 
 WATCH_EVERY_S = 3.0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> ExitCode:
     """Print the state of the last run and return the exit code."""
     return show(argv, "beam_pipeline.status", "Tell what is done, failed, under way and left.", answer)
 
 
-def answer(flags: argparse.Namespace) -> int:
+def answer(flags: argparse.Namespace) -> ExitCode:
     while True:
         found = figures(read(flags.output, flags.stores))
         text = json.dumps(found) if flags.json else "\n".join(map(printable, lines(found)))
         if not (terminal.answer(text) and flags.watch and found["state"] == "running"):
-            return 0
+            return ExitCode.DONE
         time.sleep(WATCH_EVERY_S)
 
 

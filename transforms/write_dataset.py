@@ -42,9 +42,10 @@ from transforms.storage import join
 from transforms.storage.scratch import ScratchError, scratch_folder, writing_scratch
 from transforms.storage.secrets import struck
 from transforms.storage.texts import each_text
+from transforms.work.ending import end_in_cluster
 from transforms.work.exit_code import ExitCode
 from transforms.work.layers import LOST, Layers, file_of, json_bytes
-from transforms.work.lease import check_owner, end
+from transforms.work.lease import check_owner
 from transforms.work.own_files import read_published, remove_departed
 from transforms.work.transcripts import Provenance, read_transcript
 
@@ -189,7 +190,7 @@ def publish(whole: tuple[Summary, Highlights], layers: Layers, config: DatasetCo
     about = About(layers.output, layers.run, config.started_at, config.options, config.retry)
     page = report(content, shown, about, kept_audio).encode("utf-8", "backslashreplace")  # a name may be no UTF-8
     layers.store.put(join(layers.output, "report.html"), page)
-    end(layers, ExitCode.WITH_DEAD_LETTERS if content["dead_letters"] else ExitCode.DONE)
+    end_in_cluster(layers, ExitCode.WITH_DEAD_LETTERS if content["dead_letters"] else ExitCode.DONE)
     return content
 
 

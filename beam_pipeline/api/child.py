@@ -27,6 +27,7 @@ from transforms.work.exit_code import ExitCode
 
 NOT_FROM_PYTHON = {
     "dry_run": "--dry_run lists on a terminal what would be done: use the command line",
+    "json": "--json says how --dry_run prints: use the command line",
     "log_level": "--log_level is of the command line's log; from Python, logging is the caller's own",
 }
 
@@ -53,7 +54,7 @@ class Channel(logging.Handler):
             self.release()
 
 
-def main() -> int:
+def main() -> ExitCode:
     """Do what is asked for, tell how it ended, and return the exit code that the command line would give."""
     prepare()
     channel = Channel(os.dup(1))

@@ -137,9 +137,9 @@ def read(place: str, stores: Stores) -> LastRun:
 
 
 def show(
-    argv: Sequence[str] | None, program: str, description: str, answer: Callable[[argparse.Namespace], int]
-) -> int:
-    """Run a command that looks at an output; gives its exit code, 2 with one line where there is nothing to see."""
+    argv: Sequence[str] | None, program: str, description: str, answer: Callable[[argparse.Namespace], ExitCode]
+) -> ExitCode:
+    """Run a command that looks at an output; its exit code is USAGE, with one line, where there is nothing to see."""
     made = Parser(prog=f"python -m {program}", description=description, allow_abbrev=False)
     made.add_argument("--output", required=True, metavar="FOLDER", help="what was the run's --output")
     if program.endswith("status"):
@@ -149,7 +149,7 @@ def show(
     return answered(argv, made, answer)
 
 
-def answered(argv: Sequence[str] | None, made: Parser, answer: Callable[[argparse.Namespace], int]) -> int:
+def answered(argv: Sequence[str] | None, made: Parser, answer: Callable[[argparse.Namespace], ExitCode]) -> ExitCode:
     """The exit code of a command that looks at outputs, on the stores that its --config describes."""
     prepare()
     made.add_argument("--config", metavar="FILE.yaml", help="a run's config file, where it describes stores")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import math
 import random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from runners.dataflow.machines import CPU_MACHINE, DISK_GB, PRICES_OF, Gpu, Machine
 from transforms.dead_letters import MediaError
@@ -83,26 +84,55 @@ def estimate(audio_h: float, parts: int, most_workers: int, tasks: int, gpu: Gpu
     return Estimate(workers, hours, hours * workers, hours * workers * price)
 
 
-def describe(extent: Extent, config: ChunkConfig, most_workers: int, tasks: int, gpu: Gpu | None) -> str:
-    """The estimate in words, with all that it assumes."""
+@dataclasses.dataclass(frozen=True)
+class Outlook:
+    """What is left to do, and what it would take."""
+
+    media: int  # left to do
+    looked_into: int  # of them, those that say how long they are
+    audio_h: float  # by those that were looked into
+    took: Estimate
+    tasks: int
+    gpu: Gpu | None
+
+    def figures(self) -> dict[str, Any]:
+        """The figures for programs: of audio and machines None where nothing is known, or nothing is left."""
+        kind, machine = self.gpu.accelerator if self.gpu else None, _machine(self.gpu).type
+        told = {
+            "audio_hours": round(self.audio_h, 3),
+            "workers": self.took.workers,
+            "hours": round(self.took.hours, 3),
+            "worker_hours": round(self.took.worker_hours, 3),
+            "usd": round(self.took.usd, 2),
+        }
+        figures = told if self.looked_into else dict.fromkeys(told)
+        return {"media": self.media, "looked_into": self.looked_into, "machine": machine, "gpu": kind, **figures}
+
+    def words(self) -> str:
+        """The same for people, with all that it assumes."""
+        if not self.looked_into:
+            return "estimate: nothing is left to do" if not self.media else "estimate: no media says how long it is"
+        gpu, took = self.gpu, self.took
+        on = f"{_machine(gpu).type} with {gpu.accelerator}" if gpu else _machine(gpu).type
+        also = "" if self.tasks == 1 else f", for each of {self.tasks} tasks"
+        return (
+            f"estimate: {self.audio_h:.1f} h of audio ({self.looked_into} of {self.media} media were looked into)\n"
+            f"  {took.workers} workers of {on}: {took.hours:.1f} h until done, {took.worker_hours:.1f} worker hours, "
+            f"about {took.usd:.2f} USD\n"
+            f"  assumed, not measured: {gpu.speed if gpu else CPU_SPEED:g} x real time a worker with Whisper large-v3"
+            f"{also}; {START_H:g} h until a worker has started\n"
+            f"  prices: Dataflow's list prices of us-central1 of {PRICES_OF}, with {DISK_GB} GB of disk; not in it "
+            f"are {CPU_MACHINE.type} for planning and writing, network, storage, and an LLM's tokens"
+        )
+
+
+def foresee(extent: Extent, config: ChunkConfig, most_workers: int, tasks: int, gpu: Gpu | None) -> Outlook:
+    """What all that is left would take on so many workers with this GPU, or on CPU_MACHINE without."""
     audio_h, looked = extent.hours(config)
-    if not looked:
-        return "estimate: nothing is left to do" if not extent.media else "estimate: no media says how long it is"
-    parts = (
-        max(extent.media, math.ceil(audio_h * 60 / config.chunk_minutes)) if config.chunk_minutes else extent.media
-    )
-    took = estimate(audio_h, parts, most_workers, tasks, gpu)
-    on = f"{_machine(gpu).type} with {gpu.accelerator}" if gpu else _machine(gpu).type
-    also = "" if tasks == 1 else f", for each of {tasks} tasks"
-    return (
-        f"estimate: {audio_h:.1f} h of audio ({looked} of {extent.media} media were looked into)\n"
-        f"  {took.workers} workers of {on}: {took.hours:.1f} h until done, {took.worker_hours:.1f} worker hours, "
-        f"about {took.usd:.2f} USD\n"
-        f"  assumed, not measured: {gpu.speed if gpu else CPU_SPEED:g} x real time a worker with Whisper large-v3"
-        f"{also}; {START_H:g} h until a worker has started\n"
-        f"  prices: Dataflow's list prices of us-central1 of {PRICES_OF}, with {DISK_GB} GB of disk; not in it are "
-        f"{CPU_MACHINE.type} for planning and writing, network, storage, and an LLM's tokens"
-    )
+    parts = extent.media
+    if config.chunk_minutes:
+        parts = max(parts, math.ceil(audio_h * 60 / config.chunk_minutes))
+    return Outlook(extent.media, looked, audio_h, estimate(audio_h, parts, most_workers, tasks, gpu), tasks, gpu)
 
 
 def _machine(gpu: Gpu | None) -> Machine:

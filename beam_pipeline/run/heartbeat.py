@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 
 from transforms.media import ffmpeg
+from transforms.work.exit_code import ExitCode
 from transforms.work.lease import BEAT_S, OccupiedError, Owner
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,7 @@ def alive(owner: Owner, counts: Callable[[], Mapping[str, float]]) -> Iterator[N
         stop.set()
         thread.join()
         if not owner.record.get("left"):
-            with contextlib.suppress(OSError, OccupiedError):
-                owner.release()
+            owner.release()
 
 
 def _beat(owner: Owner, counts: Callable[[], Mapping[str, float]], stop: threading.Event) -> None:
@@ -39,4 +39,4 @@ def _beat(owner: Owner, counts: Callable[[], Mapping[str, float]], stop: threadi
         except OccupiedError as error:
             log.error("stopped: %s", error)
             ffmpeg.kill_decoders()
-            os._exit(1)
+            os._exit(ExitCode.FAILED)

@@ -24,6 +24,7 @@ from runners.dataflow.hints import give_hints
 from runners.dataflow.machines import DEFAULT_GPU
 from runners.flink import job as flink
 from transforms.storage import Stores, join
+from transforms.work.exit_code import ExitCode
 
 ASK_EVERY_S = 1.0
 LOG_EVERY_S = 30.0
@@ -122,7 +123,7 @@ def wait(target: Target, result: Any, detach: bool) -> bool:
 
     Raises:
         RunnerError: it was cancelled, or is not known there any more.
-        RuntimeError: it failed; the message is a stack trace, of which `launch.cause` tells the user what matters.
+        RuntimeError: it failed; the message is a stack trace, of which `outcome.cause` tells the user what matters.
     """
     remote = target.remote
     if remote is None:
@@ -163,7 +164,7 @@ def _ended(remote: Remote) -> JobState | None:
                 return None
             if choice == "cancel":
                 _cancel(remote)
-                raise SystemExit(128 + signal.SIGINT) from None
+                raise SystemExit(ExitCode.INTERRUPTED) from None
 
 
 def _watch(remote: Remote) -> JobState:
@@ -206,7 +207,7 @@ def _signals_here(remote: Remote) -> Iterator[None]:
 
     def cancel(*_: object) -> None:
         _cancel(remote)
-        raise SystemExit(128 + signal.SIGTERM)
+        raise SystemExit(ExitCode.TERMINATED)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGTERM, cancel)
     try:

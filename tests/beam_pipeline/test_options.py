@@ -213,11 +213,13 @@ OTHER = {  # another value of each option, as a command line has it
     "translator": "",
     "input": "x", "output": "", "config": "", "suffixes": ".xyz",
     "overwrite": True, "retry_failed": True, "keep_missing": True,
-    "max_failures": "5", "dry_run": True, "decode_ahead": "3", "decode_timeout_s": "9", "max_media_hours": "2",
+    "max_failures": "5", "dry_run": True, "json": True,
+    "decode_ahead": "3", "decode_timeout_s": "9", "max_media_hours": "2",
     "device": "cpu", "dtype": "float32", "batch_size": "3", "openai_base_url": "http://other/v1",
     "translate_concurrency": "2", "keep_audio": True, "num_shards": "2", "runner": "FlinkRunner", "no_wait": True,
     "dataflow_gpu": "t4", "metrics_port": "9000", "log_level": "DEBUG",
 }  # fmt: skip
+TOGETHER = {"json": ["--dry_run"]}  # what an option is wrong usage without
 DERIVED = {"model", "model_revision", "engine", "translator"}  # by what they name, not by their own words
 
 
@@ -225,7 +227,7 @@ DERIVED = {"model", "model_revision", "engine", "translator"}  # by what they na
 def test_every_option_changes_the_layers_that_the_table_says_and_no_other(name, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     value = OTHER[name]
-    words = [f"--{name}", *([] if value is True else value.split())]
+    words = [f"--{name}", *([] if value is True else value.split()), *TOGETHER.get(name, [])]
     one, other = job("--translate_to", "fr").layers, job("--translate_to", "fr", *words).layers
     first = {"asr": 0, "translation": 1, "saved": 2, "": 3}[OPTIONS[name].layer]
     changed = (one.asr != other.asr, one.translation != other.translation, one.saved != other.saved)

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 import pathlib
 import platform
 import re
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -25,7 +25,7 @@ import psutil
 
 from transforms.records import from_plain
 from transforms.storage import join
-from transforms.work.layers import RECORD, Layers, from_json, json_bytes
+from transforms.work.layers import Layers, from_json, json_bytes
 
 FOLDER = "_work/owner"
 BEAT_S = 5.0
@@ -63,19 +63,26 @@ class Owner:
     number: int
     record: dict[str, Any]
     found_dead: bool = False  # the owner before died without giving it back
+    _beating: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False, compare=False)
 
     def beat(self, **news: Any) -> None:
-        """Show that the run lives, with news for whoever looks.
+        """Show that the run lives, with news for whoever looks; from any thread. Nothing is shown once it has ended.
 
         Raises:
             OccupiedError: another run took over, since no beat of this one was seen for LEASE_S.
         """
-        check_owner(self.layers)
-        self.record = {**self.record, **news, "beat": self.record["beat"] + 1, "seen": time.time()}
-        self.layers.store.put(_uri(self.layers, self.number), json_bytes(self.record))
+        with self._beating:
+            if self.record["ended"]:
+                return  # the output may be another run's by now, and nothing was taken from this one
+            check_owner(self.layers)
+            record = {**self.record, **news, "beat": self.record["beat"] + 1, "seen": time.time()}
+            self.layers.store.put(_uri(self.layers, self.number), json_bytes(record))
+            self.record = record
 
     def release(self) -> None:
-        self.beat(ended=True)
+        """Give the output back, if it is still ours. Where its store is away, it is free when the lease is over."""
+        with contextlib.suppress(OSError, OccupiedError):
+            self.beat(ended=True)
 
 
 def nowhere(_: dict[str, str]) -> bool:
@@ -110,23 +117,6 @@ def claim(layers: Layers, lease_s: float = LEASE_S, still_runs: Callable[[dict[s
                 if older <= number:
                     layers.store.delete(_uri(layers, older))
             return Owner(layers, number + 1, mine, found_dead=not record["ended"])
-
-
-def end(layers: Layers, exit_code: int) -> None:
-    """End a run in a cluster, from wherever its last step runs: the process that started it may have left it."""
-    found = latest(layers)
-    if not found or not found[1].get("job") or found[1].get("run") != layers.run:
-        return
-    layers.commit_generation(finished=True)
-    uri = join(layers.output, RECORD)
-    with contextlib.suppress(ValueError, TypeError):  # damaged since: the dataset is there all the same
-        record = from_json(layers.store.read(uri)) | {"ended": now(), "exit_code": exit_code}
-        layers.store.put(uri, json_bytes(record, indent=1))
-    layers.store.put(_uri(layers, found[0]), json_bytes({**found[1], "ended": True}))
-
-
-def now() -> str:
-    return datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(timespec="seconds")
 
 
 def latest(layers: Layers) -> tuple[int, dict[str, Any]] | None:

@@ -49,7 +49,11 @@ def test_what_cannot_be_meant_is_refused(given, advice):
 
 @pytest.mark.parametrize(
     ("given", "advice"),
-    [({"dry_run": True}, "use the command line"), ({"log_level": "DEBUG"}, "logging is the caller's own")],
+    [
+        ({"dry_run": True}, "use the command line"),
+        ({"json": True}, "--json says how --dry_run prints"),
+        ({"log_level": "DEBUG"}, "logging is the caller's own"),
+    ],
 )
 def test_what_only_a_terminal_has_a_use_for_is_refused(given, advice):
     with pytest.raises(UsageError, match=advice):

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from beam_pipeline.run.estimate import SAMPLES as LOOKED_INTO
-from beam_pipeline.run.estimate import START_H, Extent, describe, estimate
+from beam_pipeline.run.estimate import START_H, Extent, estimate, foresee
 from runners.dataflow.machines import CPU_MACHINE, DEFAULT_GPU, GPUS, PRICES_OF
 from tests.conftest import ROOT, SAMPLES, TRUTH, media_of
 from transforms.engines import devices
@@ -87,21 +87,37 @@ def test_the_table_of_the_docs_is_of_these_machines(monkeypatch, tmp_path):
 def test_the_words_say_what_is_assumed():
     extent = Extent()
     extent.add(media_of(SAMPLES / "five minutes.opus"))
-    text = describe(extent, ChunkConfig(), 4, 2, L4)
+    text = foresee(extent, ChunkConfig(), 4, 2, L4).words()
     assert text.startswith(
         "estimate: 0.1 h of audio (1 of 1 media were looked into)\n  1 workers of g2-standard-8 with nvidia-l4: "
     )
     assert "assumed, not measured: 20 x real time a worker with Whisper large-v3, for each of 2 tasks" in text
     assert "list prices of us-central1 of 20" in text
-    assert CPU_MACHINE.type in describe(extent, ChunkConfig(), 4, 1, None).splitlines()[1]
+    assert CPU_MACHINE.type in foresee(extent, ChunkConfig(), 4, 1, None).words().splitlines()[1]
+
+
+def test_the_figures_are_those_of_the_words():
+    extent = Extent()
+    extent.add(media_of(SAMPLES / "five minutes.opus"))
+    hours = extent.hours(ChunkConfig())[0]
+    took = estimate(hours, 1, 4, 1, L4)
+    assert foresee(extent, ChunkConfig(), 4, 1, L4).figures() == {
+        "media": 1, "looked_into": 1, "machine": "g2-standard-8", "gpu": "nvidia-l4",
+        "audio_hours": round(hours, 3), "workers": 1, "hours": round(took.hours, 3),
+        "worker_hours": round(took.hours, 3), "usd": round(took.usd, 2),
+    }  # fmt: skip
+    alone = foresee(extent, ChunkConfig(), 4, 1, None).figures()
+    assert (alone["machine"], alone["gpu"]) == (CPU_MACHINE.type, None)
 
 
 def test_nothing_left_and_nothing_known_are_told_apart(tmp_path):
-    assert describe(Extent(), ChunkConfig(), 4, 1, L4) == "estimate: nothing is left to do"
+    none = foresee(Extent(), ChunkConfig(), 4, 1, L4)
+    assert none.words() == "estimate: nothing is left to do"
     (tmp_path / "noise.mp3").write_bytes(bytes(range(256)) * 8)
     extent = Extent()
     extent.add(media_of(tmp_path / "noise.mp3"))
-    assert (
-        describe(extent, dataclasses.replace(ChunkConfig(), chunk_minutes=0), 4, 1, L4)
-        == "estimate: no media says how long it is"
-    )
+    unknown = foresee(extent, dataclasses.replace(ChunkConfig(), chunk_minutes=0), 4, 1, L4)
+    assert unknown.words() == "estimate: no media says how long it is"
+    nothing = {"looked_into": 0, "audio_hours": None, "workers": None, "hours": None, "usd": None}
+    for outlook, media in ((none, 0), (unknown, 1)):
+        assert outlook.figures().items() >= {"media": media, **nothing}.items()

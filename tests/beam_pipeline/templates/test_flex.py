@@ -81,7 +81,7 @@ def test_a_flex_launcher_stages_the_job_and_does_not_wait(bucket, dataflow_servi
 def test_a_flex_template_offers_every_flag_that_a_job_there_can_use_and_each_reaches_the_command():
     metadata = json.loads((ROOT / "runners" / "dataflow" / "metadata.json").read_text())
     parameters = {each["name"]: each for each in metadata["parameters"]}
-    assert OPTIONS.keys() - parameters.keys() == {"config", "runner", "no_wait", "dry_run", "metrics_port"}
+    assert OPTIONS.keys() - parameters.keys() == {"config", "runner", "no_wait", "dry_run", "json", "metrics_port"}
     assert parameters.keys() - OPTIONS.keys() == {"sdk_container_image"}
     assert {name for name, each in parameters.items() if not each["isOptional"]} == {
         "input",
