@@ -27,7 +27,7 @@ def test_a_run_that_nobody_listens_to_ends_as_it_would(tmp_path, closing):
     assert json.loads((tmp_path / "out" / "media" / "village.json").read_text())["transcription"]
 
 
-@pytest.mark.parametrize("words", ["--help", "--dry_run"])
+@pytest.mark.parametrize("words", ["--help", "--dry_run", "--dry_run --json"])
 def test_a_reader_who_has_seen_enough_is_no_failure(tmp_path, words):
     done = shell(tmp_path, f"{JOB} {words} | head -1; echo ${{PIPESTATUS[@]}}")
     assert codes(done) == [0, 0]

@@ -12,7 +12,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_pipeline.run.launch import cause
+from beam_pipeline.run.outcome import cause
 from runners import processes
 from runners.direct import command, direct_runner
 

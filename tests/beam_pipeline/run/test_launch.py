@@ -5,44 +5,10 @@ import shutil
 
 import pytest
 
-from beam_pipeline.run.launch import cause
 from tests import hub
 from tests.conftest import SAMPLES
-from transforms.engines.catalog import ModelError
 
 FAILED, USAGE = 1, 2
-TRACE = """Traceback (most recent call last):
-  File "x.py", line 1, in f
-    raise OSError("disk")
-transforms.engines.handler.ModelError: cannot load the model x [while running 'A/B']
-"""
-
-
-JAVA_TRACE = """org.apache.flink.runtime.JobException: Recovery is suppressed by NoRestartBackoffTimeStrategy
-\tat org.apache.flink.runtime.executiongraph.failover.ExecutionFailureHandler.handleFailure(Handler.java:180)
-Caused by: java.lang.RuntimeException: WorkerError: this worker cannot run the job: there is no ffmpeg
-\tat org.apache.beam.runners.fnexecution.environment.ExternalEnvironmentFactory.createEnvironment(Factory.java:97)
-"""
-
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (ModelError("cannot load the model x [while running 'A/B']"), "cannot load the model x"),
-        (RuntimeError(TRACE), "cannot load the model x"),
-        (RuntimeError(JAVA_TRACE), "this worker cannot run the job: there is no ffmpeg"),
-        (
-            RuntimeError("a.B: it broke\n\tat a.B.c(B.java:1)\nCaused by: a.C: a reason\n\t... 19 more"),
-            "RuntimeError\na.B: it broke\nCaused by: a.C: a reason",
-        ),
-        (
-            ZeroDivisionError("float division by zero [while running 'A']"),
-            "ZeroDivisionError\nfloat division by zero",
-        ),
-    ],
-)
-def test_the_user_gets_the_cause_and_not_beams_stack(error, told):
-    assert cause(error) == told
 
 
 @pytest.mark.parametrize(
@@ -68,17 +34,6 @@ def test_a_model_that_cannot_be_had_fails_the_run_with_one_message(cli, tmp_path
     assert done.returncode == FAILED
     assert "the model org/nothere is not on this machine, and the hub cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_dry_run_lists_what_would_be_done_and_does_nothing(cli, tmp_path):
-    out = tmp_path / "out"
-    done = cli("--input", SAMPLES, "gone.mp4", "--output", out, "--model", "demo", "--dry_run")
-    assert done.returncode == 0, done.stderr
-    assert "transcribe    letter.flac" in done.stdout
-    assert "failed: missing  gone.mp4" in done.stdout
-    totals = ["7 transcribe, 1 failed: missing", "passed over: 2 not_by_suffix (2 .json)"]
-    assert done.stdout.splitlines()[-2:] == totals
-    assert not out.exists()
 
 
 def test_a_model_on_the_hub_is_the_commit_that_its_branch_is_at_when_the_run_starts(cli, tmp_path, monkeypatch):
