@@ -38,7 +38,7 @@ FLAGS = (
     "translate_to",
     "max_failures",
 )  # of the form, called as it calls them
-TO_DO = ("transcribe  ", "write files  ")  # how a dry run begins the line of a media with something left to do
+TO_DO = ("transcribe", "write_files")  # of the totals of a dry run: media with something left to do
 LISTED = 100  # dead letters in the log and in the XCom, which Airflow keeps in its database
 
 log = logging.getLogger(__name__)
@@ -132,8 +132,9 @@ class NewMediaSensor(BaseSensorOperator):
         if last and last["exit_code"] not in (DONE, WITH_DEAD_LETTERS):
             self.log.info("the last run did not come to its end: going on with it")
             return True
-        words = beam_options_to_args({**flags_of(params), "dry_run": True})
-        left = sum(line.startswith(TO_DO) for line in said(self.python, "beam_pipeline", words))
+        words = beam_options_to_args({**flags_of(params), "dry_run": True, "json": True})
+        totals = json.loads("".join(said(self.python, "beam_pipeline", words)))["totals"]
+        left = sum(totals[todo] for todo in TO_DO)
         self.log.info("%d media to do", left)
         return left > 0
 

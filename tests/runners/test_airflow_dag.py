@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 
 import pytest
 
@@ -50,6 +51,7 @@ def test_exit_codes_are_those_of_the_product():
 )
 def test_the_sensor_counts_the_media_that_a_dry_run_would_do(sample_run, changed, left):
     flags = ("--input", SAMPLES, "--output", sample_run, "--model", "demo", "--translate_to", "en")
-    dry = run(*flags, *changed, "--dry_run")
+    dry = run(*flags, *changed, "--dry_run", "--json", "--log_level", "ERROR")
     assert dry.code == 0, dry.said
-    assert sum(line.startswith(TO_DO) for line in dry.said.splitlines()) == left
+    totals = json.loads(dry.said)["totals"]
+    assert sum(totals[todo] for todo in TO_DO) == left

@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from tests.conftest import SAMPLES
+from beam_pipeline.run.estimate import START_H
+from tests.conftest import SAMPLES, TRUTH
 from tests.runs import run
 
 DONE, USAGE, DEAD_LETTERS = 0, 2, 3
@@ -71,6 +72,19 @@ def test_another_format_is_files_to_write_and_what_is_not_there_has_failed(half_
     found = document(*half_done, "--input", "gone.mp4", "--formats", "txt")
     assert found["totals"] == {"done": 0, "write_files": 1, "transcribe": 2, "failed": 2}
     assert found["failures"] == {"empty_file": 1, "missing": 1}
+
+
+def test_for_dataflow_the_document_has_the_numbers_of_the_estimate_also_where_it_would_be_refused(cli, half_done):
+    done = cli(*half_done, "--dry_run", "--json", "--runner=DataflowRunner", "--log_level", "ERROR")
+    estimate = json.loads(done.stdout)["estimate"]
+    audio_h = sum(TRUTH[name]["duration"] for name in ("letter.flac", "office.mp3")) / 3600
+    assert estimate.pop("audio_hours") == pytest.approx(audio_h, abs=0.001)
+    assert estimate.pop("hours") == pytest.approx(START_H, abs=0.01)
+    assert estimate.pop("worker_hours") == pytest.approx(2 * START_H, abs=0.01)
+    assert 0 < estimate.pop("usd") < 1
+    asked = {"media": 2, "looked_into": 2, "workers": 2, "machine": "g2-standard-8", "gpu": "nvidia-l4"}
+    assert estimate == asked
+    assert (done.returncode, done.stderr.startswith("error: ")) == (USAGE, True)
 
 
 def test_json_of_anything_but_a_dry_run_is_wrong_usage(cli, tmp_path):

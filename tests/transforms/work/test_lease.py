@@ -37,6 +37,25 @@ def test_an_output_that_was_given_back_is_free_at_once(tmp_path):
     assert latest(owner.layers)[1]["run"] == "b"
 
 
+def test_an_owner_that_gave_its_output_back_beats_no_more_and_takes_it_from_nobody(tmp_path):
+    owner = claim(layers(tmp_path, "a"))
+    owner.release()
+    given_back = latest(owner.layers)
+    owner.beat(counts={"save.media": 1})
+    assert latest(owner.layers) == given_back
+    claim(layers(tmp_path, "b"))
+    owner.beat()  # what beats may not have heard of the end yet
+    assert latest(owner.layers)[1]["run"] == "b"
+
+
+def test_news_from_several_threads_are_all_kept(tmp_path):
+    owner = claim(layers(tmp_path, "a"))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: owner.beat(counts={"n": 1}, **({"job": {}} if number == 3 else {})), range(24)))
+    assert (owner.record["beat"], owner.record["job"]) == (24, {})
+    assert latest(owner.layers)[1] == owner.record
+
+
 def test_an_owner_that_lives_keeps_others_away_with_a_message(tmp_path):
     owner, stop = elsewhere(claim(layers(tmp_path, "a"))), threading.Event()
 
