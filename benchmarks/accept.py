@@ -33,10 +33,10 @@ from benchmarks.acceptance.verdict import Limit, Measured, faults_of, limits_of,
 from transforms.engines.catalog import ModelError, describe, fetch_config
 from transforms.storage import Stores
 from transforms.storage.profiles import read_profiles
-from transforms.work.exit_code import ENDS
+from transforms.work.exit_code import ENDS, ExitCode
 
 ROOT = pathlib.Path(__file__).parent.parent
-ACCEPTED, REFUSED, USAGE = 0, 1, 2
+ACCEPTED, REFUSED, USAGE = ExitCode.DONE, ExitCode.FAILED, ExitCode.USAGE
 WORST = 3  # utterances shown of each language
 
 

@@ -44,7 +44,7 @@ def test_an_owner_that_gave_its_output_back_beats_no_more_and_takes_it_from_nobo
     owner.beat(counts={"save.media": 1})
     assert latest(owner.layers) == given_back
     claim(layers(tmp_path, "b"))
-    owner.beat()  # what beats may not have heard of the end yet
+    owner.beat()  # as of a thread that has not heard of the end yet
     assert latest(owner.layers)[1]["run"] == "b"
 
 
