@@ -27,7 +27,6 @@ from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
 from transforms.media import ffmpeg
 from transforms.media.chunks import (
     ChunkConfig,
-    Samples,
     begin,
     blocks_of,
     end_of,
@@ -40,6 +39,7 @@ from transforms.media.chunks import (
 from transforms.media.ffmpeg_log import Source
 from transforms.media.headers import HEAD_BYTES, READERS, Promise, promised
 from transforms.media.level import Listener, problems_of
+from transforms.media.samples import SampleStream
 from transforms.media.timeline import Gap
 from transforms.media.windows import Window, WindowConfig, WindowCutter
 from transforms.records import (
@@ -226,7 +226,7 @@ def _decoded(chunk: MediaChunk, config: DecodeConfig, stopped: Callable[[], bool
         sound_from = functools.partial(sound, source, config.chunks, channels if config.channels == "split" else 0)
         end = end_of(chunk, config.chunks, sound_from, channels)
         with sound_from(jump_s(chunk, config.chunks)) as (decoder, pieces):
-            samples = Samples(pieces, channels)
+            samples = SampleStream(pieces, channels)
             first, head = begin(samples, chunk, config.chunks)
             held, number = None, 0
             meter = Meter(

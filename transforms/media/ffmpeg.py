@@ -23,6 +23,7 @@ import ffmpeg
 from transforms.dead_letters import MediaError
 from transforms.media.ffmpeg_log import Log, Source, failure_code
 from transforms.media.mix import mix_and_left
+from transforms.media.samples import SampleStream
 from transforms.media.suffixes import AUDIO, MP4, suffix_of
 from transforms.media.timeline import Gap, Timeline
 from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
@@ -133,20 +134,13 @@ class Decoder:
         return self._timeline.gaps
 
     def blocks(self, samples: int) -> Iterator[bytes]:
-        """The audio in blocks of so many samples (the last may be shorter), as soon as each is there.
+        """The audio in blocks of so many samples, all channels counted, as `SampleStream.blocks` gives them.
 
         Raises:
             MediaError: decoder_timeout when no byte came for the time limit. Waiting for whoever takes the
                 blocks does not count. decoder_killed as `finish` does.
         """
-        size, block = samples * BYTES_PER_SAMPLE, bytearray()
-        for piece in self.pieces():
-            block += piece
-            while len(block) >= size:
-                yield bytes(block[:size])
-                del block[:size]
-        if block:
-            yield bytes(block)
+        return SampleStream(self.pieces()).blocks(samples)
 
     def pieces(self) -> Iterator[bytes]:
         """What comes, as it comes, in whole samples of all channels. Raises MediaError as `blocks` does."""
