@@ -249,6 +249,9 @@ class MediaOutcome(NamedTuple):
     chunks: int = 1
 
 
+MediaResult = Transcript | DeadLetter | MediaOutcome  # an outcome where nothing was left to do
+
+
 def to_plain(record: Any) -> Any:
     """The record as dicts, lists and scalars that JSON takes, field names as keys."""
     if hasattr(record, "_asdict"):

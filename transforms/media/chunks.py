@@ -97,7 +97,7 @@ def missing_code(media: MediaFile) -> str:
     return "no_such_part" if media.start_s else "no_samples"
 
 
-def is_exact(told: ffmpeg.Source) -> bool:
+def is_exact(told: ffmpeg.StreamInfo) -> bool:
     """Whether a jump in such a media is right to the sample."""
     codecs = [EXACT[kind] for kind in told.container.split(",") if kind in EXACT]
     return any(codec.match(told.codec) for codec in codecs)
@@ -130,7 +130,7 @@ def sound(
     """A decoder and its sound in blocks: so many channels as they are, or all in one where that is 0."""
 
     def start(channels: int) -> ffmpeg.Decoder:
-        wanted = ffmpeg.Wanted(config.audio_track, from_s, channels=channels)
+        wanted = ffmpeg.DecodeRequest(config.audio_track, from_s, channels=channels)
         return ffmpeg.Decoder(source.url, source.protocols, wanted, config.decode_timeout_s)
 
     if not channels:

@@ -21,7 +21,7 @@ from typing import IO, Any
 import ffmpeg
 
 from transforms.dead_letters import MediaError
-from transforms.media.ffmpeg_log import Log, Source, failure_code
+from transforms.media.ffmpeg_log import Log, StreamInfo, failure_code
 from transforms.media.mix import mix_and_left
 from transforms.media.samples import SampleStream
 from transforms.media.suffixes import AUDIO, MP4, suffix_of
@@ -63,7 +63,7 @@ def kill_decoders() -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class DecodeRequest:
     """What of a media is to be decoded."""
 
     track: str = ""  # number from 0, or language as the container tags it; "" is the first
@@ -115,11 +115,11 @@ class Decoder:
         gave_up: whether another ffmpeg had to go on.
     """
 
-    def __init__(self, url: str, protocols: str, wanted: Wanted, timeout_s: float) -> None:
-        self._url, self._protocols, self._wanted, self._timeout_s = url, protocols, wanted, timeout_s
-        self._first = self._running = _Process(url, protocols, wanted, timeout_s)
-        self._timeline = Timeline(round(wanted.from_s * SAMPLE_RATE_HZ), self._longest)
-        self._width, self._came = (wanted.channels or 2) * BYTES_PER_SAMPLE, 0
+    def __init__(self, url: str, protocols: str, request: DecodeRequest, timeout_s: float) -> None:
+        self._url, self._protocols, self._request, self._timeout_s = url, protocols, request, timeout_s
+        self._first = self._running = _Process(url, protocols, request, timeout_s)
+        self._timeline = Timeline(round(request.from_s * SAMPLE_RATE_HZ), self._longest)
+        self._width, self._came = (request.channels or 2) * BYTES_PER_SAMPLE, 0
         self.gave_up = False
 
     def __enter__(self) -> Decoder:
@@ -165,23 +165,23 @@ class Decoder:
         self._running.stop()
         self._first.stop()
 
-    def source(self) -> Source:
+    def stream_info(self) -> StreamInfo:
         """What the container said. Whole only after `finish` or `stop`; its length is known with the first block."""
-        return self._first.source()
+        return self._first.stream_info()
 
     def cut_short(self) -> bool:
         """Whether the container ended before its index does, or much of it is damaged. Call it after `finish`."""
-        return self._first.log.cut_short(self.source().codec)
+        return self._first.log.cut_short(self.stream_info().codec)
 
     def unplaced(self) -> int:
         """How many channels the track has, where nobody knows where they stand, else 0. Call it when a block came."""
-        source = self.source()
+        source = self.stream_info()
         return 0 if source.placed else source.channels
 
     def failure(self) -> MediaError:
         """Why there is no audio at all, from ffmpeg's log."""
         log = self._first.log
-        return MediaError(failure_code(log.messages(), bool(self._wanted.track)), log.last_words())
+        return MediaError(failure_code(log.messages(), bool(self._request.track)), log.last_words())
 
     def _placed(self, process: _Process) -> Iterator[bytes]:
         """What a process gives, every sample at its place. A frame whose time jumps waits for the next one's time."""
@@ -205,8 +205,8 @@ class Decoder:
         yield pcm[left_out * self._width :] if left_out else pcm
 
     def _go_on(self, from_s: float) -> Iterator[bytes]:
-        wanted = dataclasses.replace(self._wanted, from_s=from_s)
-        with contextlib.closing(_Process(self._url, self._protocols, wanted, self._timeout_s)) as again:
+        request = dataclasses.replace(self._request, from_s=from_s)
+        with contextlib.closing(_Process(self._url, self._protocols, request, self._timeout_s)) as again:
             self._running = again
             self._timeline.begin_again(round(from_s * SAMPLE_RATE_HZ))
             yield from self._placed(again)
@@ -215,13 +215,13 @@ class Decoder:
     def _gave_up(self, step_s: float) -> bool:
         """Whether ffmpeg ended so early that there may be audio behind so many seconds more."""
         ended_well, _ = self.finish()
-        if not self._came or (ended_well and not self._first.log.gave_up) or self._wanted.length_s is not None:
+        if not self._came or (ended_well and not self._first.log.gave_up) or self._request.length_s is not None:
             return False
-        end_s, said_s = self._timeline.position / SAMPLE_RATE_HZ, self.source().said_s
+        end_s, said_s = self._timeline.position / SAMPLE_RATE_HZ, self.stream_info().said_s
         return is_short(end_s, said_s) and end_s + step_s < said_s
 
     def _longest(self) -> int | None:
-        declared_s = self.source().declared_s
+        declared_s = self.stream_info().declared_s
         return None if declared_s is None else round(declared_s * SAMPLE_RATE_HZ)
 
 
@@ -233,10 +233,10 @@ def is_short(end_s: float, declared_s: float | None) -> bool:
 class _Process:
     """One ffmpeg, read by whoever takes its frames: it waits while nobody does."""
 
-    def __init__(self, url: str, protocols: str, wanted: Wanted, timeout_s: float) -> None:
+    def __init__(self, url: str, protocols: str, request: DecodeRequest, timeout_s: float) -> None:
         mark, (self._facts_pipe, theirs) = f"ashowinfo@{secrets.token_hex(8)}", os.pipe()
         try:
-            self._process = _start(command_of(url, protocols, wanted, mark, theirs), theirs)
+            self._process = _start(command_of(url, protocols, request, mark, theirs), theirs)
         except BaseException:
             os.close(self._facts_pipe)
             raise
@@ -303,9 +303,9 @@ class _Process:
                     pipe.close()
             _running.discard(self._process)
 
-    def source(self) -> Source:
+    def stream_info(self) -> StreamInfo:
         self._facts += _available(self._facts_pipe)[0]
-        return self.log.source(self._facts.decode("utf-8", "replace"))
+        return self.log.stream_info(self._facts.decode("utf-8", "replace"))
 
     def _pieces(self) -> Iterator[bytes]:
         """What comes, as it comes. What is told of a frame has been heard by then: ffmpeg tells of it first."""
@@ -389,17 +389,17 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not OF_FFMPEG.fullmatch(name)}
 
 
-def probe(url: str, protocols: str, track: str, timeout_s: float) -> Source:
+def probe(url: str, protocols: str, track: str, timeout_s: float) -> StreamInfo:
     """What the container says, without decoding.
 
     Raises:
         MediaError: it says nothing within the time limit.
     """
-    with Decoder(url, protocols, Wanted(track, length_s=0), timeout_s) as decoder:
+    with Decoder(url, protocols, DecodeRequest(track, length_s=0), timeout_s) as decoder:
         for _ in decoder.pieces():
             pass
         decoder.finish()
-        return decoder.source()
+        return decoder.stream_info()
 
 
 def convert(sound: Iterator[bytes], target: pathlib.Path, timeout_s: float) -> None:
@@ -433,13 +433,13 @@ def convert(sound: Iterator[bytes], target: pathlib.Path, timeout_s: float) -> N
         raise MediaError("decode_failed", words.decode("utf-8", "replace")[-LAST_WORDS:])
 
 
-def command_of(url: str, protocols: str, wanted: Wanted, mark: str, facts: int) -> list[str]:
+def command_of(url: str, protocols: str, request: DecodeRequest, mark: str, facts: int) -> list[str]:
     """The command line that decodes a media. ffmpeg-python takes no name that is not UTF-8, so it never sees it."""
-    words = ffmpeg.compile(_streams(url, protocols, wanted, mark, facts), cmd=find_ffmpeg())
+    words = ffmpeg.compile(_streams(url, protocols, request, mark, facts), cmd=find_ffmpeg())
     return [url if before == "-i" else word for before, word in zip(["", *words], words, strict=False)]
 
 
-def _streams(url: str, protocols: str, wanted: Wanted, mark: str, facts: int) -> object:
+def _streams(url: str, protocols: str, request: DecodeRequest, mark: str, facts: int) -> object:
     """The ffmpeg-python graph of one decoding: the samples, and the facts about the track that they come from.
 
     The filter `ashowinfo` tells the time of each frame behind everything else, under a name that no tag can know.
@@ -447,16 +447,16 @@ def _streams(url: str, protocols: str, wanted: Wanted, mark: str, facts: int) ->
     """
     quiet = {"nostdin": None, "hide_banner": None, "nostats": None, "loglevel": "info"}
     allowed = {"protocol_whitelist": protocols, "format_whitelist": FORMATS}
-    jump = {"ss": wanted.from_s} if wanted.from_s else {}
-    limit = {} if wanted.length_s is None else {"t": wanted.length_s}
+    jump = {"ss": request.from_s} if request.from_s else {}
+    limit = {} if request.length_s is None else {"t": request.length_s}
     source = ffmpeg.input("media", threads=1, **jump, **allowed, **network_options(url), **quiet, guess_layout_max=2)
-    number = wanted.track or "0"
+    number = request.track or "0"
     # As the input of a filter it is the first track that matches; -map takes all of the language.
     track = source[f"a:{number}" if number.isdigit() else f"a:m:language:{number}"]
-    sound = _resampled(track) if wanted.channels else mix_and_left(track, _resampled)
+    sound = _resampled(track) if request.channels else mix_and_left(track, _resampled)
     timed = sound.filter(mark).filter("asetpts", "NAN")
     raw = {"format": "s16le", "acodec": "pcm_s16le", "ar": SAMPLE_RATE_HZ}
-    mixed = {"ac": wanted.channels} if wanted.channels else {}
+    mixed = {"ac": request.channels} if request.channels else {}
     told = {"format": "framecrc", "codec": "copy", "frames:a": 1, "fflags": "+bitexact", "flush_packets": 1}
     return ffmpeg.merge_outputs(
         timed.output("pipe:1", **raw, **mixed, **limit), track.output(f"pipe:{facts}", **told)

@@ -15,7 +15,7 @@ from transforms.dead_letters import MediaError
 from transforms.media import ffmpeg
 from transforms.media.chunks import ChunkConfig
 from transforms.media.ffmpeg import find_ffmpeg
-from transforms.media.ffmpeg_log import Source, count_channels, failure_code, parse_log
+from transforms.media.ffmpeg_log import StreamInfo, count_channels, failure_code, parse_log
 
 MP4_WITH_VIDEO = """\
 Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'file:/media/market.mp4':
@@ -79,7 +79,7 @@ def facts_of(codec: str, rate: int, layout: str) -> str:
 
 
 def decoder_of(path: pathlib.Path, timeout_s: float) -> ffmpeg.Decoder:
-    return ffmpeg.Decoder(f"file:{path}", "file", ffmpeg.Wanted(), timeout_s)
+    return ffmpeg.Decoder(f"file:{path}", "file", ffmpeg.DecodeRequest(), timeout_s)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_every_ffmpeg_tells_the_same_of_the_sample_media(name, program, monkeypa
     with decoder_of(SAMPLES / name, 30) as decoder:
         samples = sum(len(block) // 2 for block in decoder.blocks(16_000))
         ended_well, _ = decoder.finish()
-        source = decoder.source()
+        source = decoder.stream_info()
     rate, codec, has_others = FACTS[name]
     assert ended_well
     assert source[1:5] == (rate, 1, codec, has_others)
@@ -139,7 +139,7 @@ def test_variables_of_ffmpegs_change_nothing_and_write_nothing(tmp_path, monkeyp
     with decoder_of(SAMPLES / "letter.flac", 30) as decoder:
         samples = sum(len(block) // 2 for block in decoder.blocks(16_000))
         assert decoder.finish()[0]
-        source = decoder.source()
+        source = decoder.stream_info()
     assert source[1:4] == (22_050, 1, "flac")
     assert samples / 16_000 == pytest.approx(TRUTH["letter.flac"]["duration"], abs=0.1)
     assert version[0].isdigit() or version[0] in "nN"
@@ -205,11 +205,11 @@ def tagged(folder: pathlib.Path, name: str, *words: str) -> pathlib.Path:
     return folder / name
 
 
-def told_of(path: pathlib.Path) -> Source:
+def told_of(path: pathlib.Path) -> StreamInfo:
     with decoder_of(path, 30) as decoder:
         assert sum(map(len, decoder.blocks(16_000))) == pytest.approx(13.37 * 32_000, abs=3_200)
         decoder.finish()
-        return decoder.source()
+        return decoder.stream_info()
 
 
 @pytest.mark.parametrize("program", [find_ffmpeg, shipped_ffmpeg])
@@ -247,7 +247,7 @@ def test_facts_are_known_behind_any_number_of_chapters(tmp_path):
 
 @pytest.mark.parametrize("track", ["", "0", "12", "hi", "hin", "en-US", "zh-Hant-TW"])
 def test_a_track_is_a_number_or_a_language(track):
-    assert ffmpeg.Wanted(track).track == track
+    assert ffmpeg.DecodeRequest(track).track == track
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_a_track_is_a_number_or_a_language(track):
 )
 def test_nothing_else_comes_near_a_filter(track):
     with pytest.raises(ValueError, match="give its number from 0, or its language"):
-        ffmpeg.Wanted(track)
+        ffmpeg.DecodeRequest(track)
     with pytest.raises(ValueError, match="audio_track is"):
         ChunkConfig(audio_track=track)
 
@@ -264,7 +264,7 @@ def test_nothing_else_comes_near_a_filter(track):
 @pytest.mark.parametrize("channels", [2, 3])
 def test_a_decoder_that_ends_in_the_middle_of_a_sample_gives_whole_ones(channels, tmp_path, monkeypatch):
     use(monkeypatch, script(tmp_path / "ffmpeg", "head -c 1001 /dev/zero"))
-    with ffmpeg.Decoder(f"file:{tmp_path / 'a'}", "file", ffmpeg.Wanted(channels=channels), 5) as decoder:
+    with ffmpeg.Decoder(f"file:{tmp_path / 'a'}", "file", ffmpeg.DecodeRequest(channels=channels), 5) as decoder:
         assert sum(map(len, decoder.blocks(500))) == 1001 // (2 * channels) * 2 * channels
 
 
@@ -371,7 +371,8 @@ def test_no_decoder_survives_the_end_of_its_process(tmp_path):
     code = (
         "import pathlib, sys; from transforms.media import ffmpeg;"
         f"ffmpeg.find_ffmpeg = lambda: {program!r};"
-        "decoder = ffmpeg.Decoder('file:a', 'file', ffmpeg.Wanted(), 30); next(decoder.blocks(1000)); sys.exit(7)"
+        "decoder = ffmpeg.Decoder('file:a', 'file', ffmpeg.DecodeRequest(), 30);"
+        "next(decoder.blocks(1000)); sys.exit(7)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 7
     assert not alive(int(pathlib.Path(f"{program}.pid").read_text()))

@@ -28,7 +28,7 @@ ORDINARY = {
 
 
 def start_of(path: pathlib.Path):
-    return lambda channels: ffmpeg.Decoder(f"file:{path}", "file", ffmpeg.Wanted(channels=channels), 60)
+    return lambda channels: ffmpeg.Decoder(f"file:{path}", "file", ffmpeg.DecodeRequest(channels=channels), 60)
 
 
 def mix_of(path: pathlib.Path) -> np.ndarray:

@@ -18,7 +18,7 @@ from transforms.media.windows import FRAME_S
 
 @pytest.fixture(scope="module")
 def letter() -> np.ndarray:
-    with ffmpeg.Decoder(f"file:{SAMPLES / 'letter.flac'}", "file", ffmpeg.Wanted(), 30) as decoder:
+    with ffmpeg.Decoder(f"file:{SAMPLES / 'letter.flac'}", "file", ffmpeg.DecodeRequest(), 30) as decoder:
         return np.frombuffer(b"".join(decoder.blocks(BLOCK_SAMPLES)), np.int16)
 
 

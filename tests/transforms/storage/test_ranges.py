@@ -124,7 +124,7 @@ def films(folder) -> tuple[pathlib.Path, pathlib.Path]:
 
 
 def decode(source: MediaSource) -> Decoded:
-    with ffmpeg.Decoder(source.url, source.protocols, ffmpeg.Wanted(), 60) as decoder:
+    with ffmpeg.Decoder(source.url, source.protocols, ffmpeg.DecodeRequest(), 60) as decoder:
         pcm = b"".join(decoder.blocks(16_000))
         ended_well, log = decoder.finish()
         return Decoded(pcm, ended_well, decoder.cut_short(), log)
@@ -249,7 +249,7 @@ def test_a_reading_that_another_one_cut_off_does_not_pass_for_whole(media):
     whole = media("a.wav").read_bytes()
     with (
         served(Store(whole), len(whole), "a.wav") as source,
-        ffmpeg.Decoder(source.url, source.protocols, ffmpeg.Wanted(), 60) as decoder,
+        ffmpeg.Decoder(source.url, source.protocols, ffmpeg.DecodeRequest(), 60) as decoder,
     ):
         blocks = decoder.blocks(1600)
         next(blocks)
