@@ -148,7 +148,7 @@ class Segment(NamedTuple):
     no_speech_prob: float | None = None
 
 
-class Heard(NamedTuple):
+class WindowTranscription(NamedTuple):
     """What a model made of one window: `texts` holds a tuple of segments for each task that was asked for.
 
     The segments' times count from the start of the window.
@@ -166,11 +166,11 @@ class Heard(NamedTuple):
 
 
 class WindowResult(NamedTuple):
-    """A window without its audio, and what was heard in it (None where there was nothing to infer)."""
+    """A window without its audio, and its transcription (None where there was nothing to infer)."""
 
     window: SpeechWindow
     duration_s: float
-    heard: Heard | None
+    transcription: WindowTranscription | None
 
 
 class ChunkTranscript(NamedTuple):

@@ -131,8 +131,8 @@ class JoinWindows(StepDoFn):
             yield GlobalWindows.windowed_value(lost)
 
     def _count(self, result: WindowResult) -> None:
-        if result.heard:
-            heard_ms, work_ms = round(result.duration_s * 1000), round(result.heard.infer_s * 1000)
+        if result.transcription:
+            heard_ms, work_ms = round(result.duration_s * 1000), round(result.transcription.infer_s * 1000)
             self._metrics.count(windows=1, audio_ms=heard_ms, work_ms=work_ms)
 
 
@@ -144,7 +144,7 @@ def join_windows(results: list[WindowResult]) -> ChunkTranscript | DeadLetter:
     last = results[-1].window
     if last.failure:
         return last.failure
-    heard = [(result, result.heard) for result in results if result.heard]
+    heard = [(result, result.transcription) for result in results if result.transcription]
     errors = [what.error for _, what in heard if what.error]
     if last.chunk.chunks == 1 and errors and len(errors) == len(heard):
         return dead_letter("TranscribeSpeech", last.chunk.media, MediaError("engine_failed", errors[0]))
