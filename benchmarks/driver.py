@@ -40,7 +40,7 @@ from transforms.dofns.figures import DATASET
 from transforms.dofns.metrics import UNWATCHED, StepMetrics
 from transforms.inputs.identity import named
 from transforms.inputs.listing import Inputs, list_inputs, media_file
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 from transforms.plan_work import PLAN_ROWS, PlanConfig, PlanWork, plan, planned
 from transforms.records import (
     AudioFacts,

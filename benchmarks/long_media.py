@@ -23,7 +23,7 @@ from runners.direct import direct_runner
 from transforms.decode_audio import DecodeAudio, DecodeConfig, decode
 from transforms.inputs.listing import list_input
 from transforms.media.chunks import ChunkConfig
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 from transforms.records import MediaChunk, MediaFile, SpeechWindow, WindowTranscription
 from transforms.storage import Stores
 from transforms.transcribe_speech import TranscribeSpeech

@@ -39,7 +39,8 @@ from transforms.engines.catalog import DEMO_NOTICE, ModelError
 from transforms.inputs.folders import Skipped, Tally, skipped_in_words
 from transforms.inputs.identity import named
 from transforms.inputs.listing import list_inputs
-from transforms.media import ffmpeg
+from transforms.media.ffmpeg_command import ffmpeg_version
+from transforms.media.ffmpeg_process import kill_decoders
 from transforms.plan_work import plan
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import join
@@ -97,7 +98,7 @@ def check(job: Job, target: Target) -> None:
         passed_over = f" Passed over: {tally.words()}" if tally.words() else ""
         raise ValueError(f"no media found. {reasons}{passed_over}")
     try:
-        ffmpeg.ffmpeg_version()
+        ffmpeg_version()
     except (RuntimeError, OSError) as error:
         raise ValueError(
             f"no ffmpeg: install it, or `pip install imageio-ffmpeg`, which ships one ({error})"
@@ -337,7 +338,7 @@ def _end_record(job: Job, record: dict[str, Any], code: int, results: list[Any])
 
 
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), "ffmpeg": ffmpeg.ffmpeg_version(), **installed(PACKAGES)}
+    return {"python": platform.python_version(), "ffmpeg": ffmpeg_version(), **installed(PACKAGES)}
 
 
 def _finite(value: Any) -> Any:
@@ -351,7 +352,7 @@ def _stop_on_signals() -> None:
     """
 
     def stop(number: int, _: object) -> None:
-        ffmpeg.kill_decoders()
+        kill_decoders()
         with contextlib.suppress(OSError):  # nobody listens
             os.write(2, b"\nstopped. Run the same command again: it goes on where it was\n")
         os._exit(128 + number)

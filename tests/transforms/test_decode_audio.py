@@ -20,13 +20,13 @@ from tests.conftest import ROOT, SAMPLES, TRUTH, media_of, pcm_of, write_channel
 from transforms.dead_letters import CODES, MediaError
 from transforms.decode_audio import DecodeAudio, DecodeConfig, decode, windows_of
 from transforms.dofns.threads import BundleThreads
-from transforms.media import ffmpeg
+from transforms.media import ffmpeg_command
 from transforms.media.chunks import ChunkConfig
 from transforms.media.windows import WindowConfig
 from transforms.records import SAMPLE_RATE_HZ, AudioFacts, ChunkTranscript, DeadLetter, MediaChunk, SpeechWindow
 from transforms.work.layers import Layers
 
-FFMPEG = ffmpeg.find_ffmpeg()
+FFMPEG = ffmpeg_command.find_ffmpeg()
 LAYERS = Layers("/nothing/was/committed", "asr", "saved")
 
 
@@ -378,7 +378,7 @@ def stand_in(tmp_path, monkeypatch, body: str) -> pathlib.Path:
     """Makes a shell script the ffmpeg of this test, and gives a media for it."""
     program = file_of(tmp_path / "ffmpeg", f"#!/bin/sh\n{body}\n".encode())
     program.chmod(0o755)
-    monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: str(program))
+    monkeypatch.setattr(ffmpeg_command, "find_ffmpeg", lambda: str(program))
     return file_of(tmp_path / "a.mp3", b"media")
 
 

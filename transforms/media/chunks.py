@@ -16,6 +16,8 @@ import numpy as np
 
 from transforms.dead_letters import MediaError
 from transforms.media import ffmpeg
+from transforms.media.ffmpeg_command import DecodeRequest, check_track
+from transforms.media.ffmpeg_log import StreamInfo
 from transforms.media.level import Listener
 from transforms.media.mix import mixed
 from transforms.media.samples import SampleStream
@@ -51,7 +53,7 @@ class ChunkConfig:
     stores: Stores = dataclasses.field(default_factory=Stores)
 
     def __post_init__(self) -> None:
-        ffmpeg.check_track(self.audio_track)
+        check_track(self.audio_track)
         if self.decode_timeout_s <= 0:
             raise ValueError("decode_timeout_s must be above 0")
         if self.chunk_minutes < 0 or 0 < self.chunk_minutes < 2:
@@ -97,7 +99,7 @@ def missing_code(media: MediaFile) -> str:
     return "no_such_part" if media.start_s else "no_samples"
 
 
-def is_exact(told: ffmpeg.StreamInfo) -> bool:
+def is_exact(told: StreamInfo) -> bool:
     """Whether a jump in such a media is right to the sample."""
     codecs = [EXACT[kind] for kind in told.container.split(",") if kind in EXACT]
     return any(codec.match(told.codec) for codec in codecs)
@@ -130,7 +132,7 @@ def sound(
     """A decoder and its sound in blocks: so many channels as they are, or all in one where that is 0."""
 
     def start(channels: int) -> ffmpeg.Decoder:
-        wanted = ffmpeg.DecodeRequest(config.audio_track, from_s, channels=channels)
+        wanted = DecodeRequest(config.audio_track, from_s, channels=channels)
         return ffmpeg.Decoder(source.url, source.protocols, wanted, config.decode_timeout_s)
 
     if not channels:

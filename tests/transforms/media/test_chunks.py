@@ -12,7 +12,8 @@ import pytest
 from tests.conftest import SAMPLES, media_of, offset, pcm_of, write_channels, write_wav
 from transforms.decode_audio import DecodeConfig, decode
 from transforms.media.chunks import ChunkConfig, choose_seam, chunks_of, seam_region
-from transforms.media.ffmpeg import Decoder, DecodeRequest, find_ffmpeg
+from transforms.media.ffmpeg import Decoder
+from transforms.media.ffmpeg_command import DecodeRequest, find_ffmpeg
 from transforms.media.windows import WindowConfig
 from transforms.records import SAMPLE_RATE_HZ, MediaChunk
 
