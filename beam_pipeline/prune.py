@@ -17,7 +17,7 @@ from beam_pipeline import terminal
 from beam_pipeline.outputs.last_run import LastRun, read, show
 from beam_pipeline.run.heartbeat import alive
 from runners.jobs import still_runs
-from transforms.dofns.threads import ahead
+from transforms.dofns.threads import map_in_threads
 from transforms.storage import Entry, join
 from transforms.work.exit_code import ExitCode
 from transforms.work.layers import Layers
@@ -108,7 +108,7 @@ def _removed(layers: Layers, planned: set[str] | None, dry_run: bool) -> dict[st
         if objects:
             found[group] = Size(found[group].objects + objects, found[group].bytes + size)
 
-    for group, entry in ahead(remove, _unused(layers)):
+    for group, entry in map_in_threads(remove, _unused(layers)):
         add(group, 1, entry.size_bytes)
     for key, states in layers.list_saved().items() if planned is not None else ():
         if planned is not None and key not in planned and KEY.fullmatch(key):

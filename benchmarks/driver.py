@@ -36,9 +36,11 @@ from runners.direct import direct_runner
 from transforms.collect_media import CollectMedia
 from transforms.dataset.summary import MergeSummaries, Summary, of_transcript
 from transforms.decode_audio import DecodeConfig, decode
+from transforms.dofns.figures import DATASET
+from transforms.dofns.metrics import UNWATCHED, StepMetrics
 from transforms.inputs.identity import named
 from transforms.inputs.listing import Inputs, list_inputs, media_file
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 from transforms.plan_work import PLAN_ROWS, PlanConfig, PlanWork, plan, planned
 from transforms.records import (
     AudioFacts,
@@ -305,7 +307,8 @@ def one_shard(root: str, number: int, windows: int = SHORT) -> int:
     """One of so many shards of the dataset, its rows listed first, as the shuffle before it would give them."""
     layers = layers_at(root, windows)
     keyed = (keyed_by_shard(MediaOutcome(media, False, False), number) for media in all_media(root))
-    summary, _ = write_shard((0, (outcome for shard, outcome in keyed if shard == 0)), layers, PROVENANCE, number)
+    outcomes = (outcome for shard, outcome in keyed if shard == 0)
+    summary, _ = write_shard((0, outcomes), layers, PROVENANCE, number, StepMetrics(DATASET, UNWATCHED))
     return int(summary["transcripts",])
 
 

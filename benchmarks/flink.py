@@ -28,7 +28,7 @@ from benchmarks.long_media import Sleeper
 from benchmarks.many_media import SAMPLE, make_media
 from benchmarks.noting import SEEN
 from runners.flink import cluster as flink
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 
 ROOT = pathlib.Path(__file__).parent.parent
 MEDIA, CLIPS, LONG_S = 200, 1_000, 3 * 3600

@@ -29,7 +29,7 @@ import psutil
 
 from benchmarks.many_media import memory
 from tests.runs import table
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 
 ROOT = pathlib.Path(__file__).parent.parent
 SAMPLE = ROOT / "examples" / "media" / "five minutes.opus"

@@ -23,8 +23,8 @@ from runners.direct import direct_runner
 from transforms.decode_audio import DecodeAudio, DecodeConfig, decode
 from transforms.inputs.listing import list_input
 from transforms.media.chunks import ChunkConfig
-from transforms.media.ffmpeg import find_ffmpeg
-from transforms.records import Heard, MediaChunk, MediaFile, SpeechWindow
+from transforms.media.ffmpeg_command import find_ffmpeg
+from transforms.records import MediaChunk, MediaFile, SpeechWindow, WindowTranscription
 from transforms.storage import Stores
 from transforms.transcribe_speech import TranscribeSpeech
 from transforms.work.layers import Layers
@@ -60,12 +60,12 @@ class Asleep:
     def __init__(self, seconds_per_s: float) -> None:
         self.seconds_per_s = seconds_per_s
 
-    def transcribe(self, windows: Sequence[SpeechWindow]) -> list[Heard]:
+    def transcribe(self, windows: Sequence[SpeechWindow]) -> list[WindowTranscription]:
         started = time.monotonic()
         time.sleep(sum(window.duration_s for window in windows) * self.seconds_per_s)
         with self.adding:
             self.busy.append((started, time.monotonic()))
-        return [Heard({"transcribe": ()}) for _ in windows]
+        return [WindowTranscription({"transcribe": ()}) for _ in windows]
 
     def release_memory(self) -> None:
         pass

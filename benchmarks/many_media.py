@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 
 ROOT = pathlib.Path(__file__).parent.parent
 SAMPLE = ROOT / "examples" / "media" / "five minutes.opus"

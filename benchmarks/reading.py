@@ -25,7 +25,7 @@ from tests.proxy import FaultProxy
 from tests.s3 import S3Server, running_ceph
 from transforms.decode_audio import DecodeConfig, decode
 from transforms.media.chunks import ChunkConfig
-from transforms.media.ffmpeg import find_ffmpeg, network_options
+from transforms.media.ffmpeg_command import find_ffmpeg, network_options
 from transforms.records import MediaChunk, MediaFile
 from transforms.storage import Entry, Store, Stores
 

@@ -20,7 +20,7 @@ from transforms.engines.catalog import describe
 from transforms.engines.handler import SpeechHandler
 from transforms.engines.whisper import WhisperEngine
 from transforms.engines.whisper_settings import WhisperSettings
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 from transforms.media.windows import WindowConfig
 from transforms.records import MediaChunk, MediaFile, SpeechWindow
 from transforms.storage import Entry

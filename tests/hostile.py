@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tests.conftest import SAMPLES
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 
 PLAIN_S = 6.9  # of letter.flac: three utterances, and a pause behind them
 RATE_HZ = 22_050  # of letter.flac

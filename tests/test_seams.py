@@ -19,14 +19,14 @@ TOY = """
 import dataclasses
 
 from transforms.engines.catalog import ModelFacts
-from transforms.records import Heard, Segment
+from transforms.records import WindowTranscription, Segment
 from transforms.storage.local import LocalStore
 
 
 class Model:
     def transcribe(self, windows):
         segment = Segment(0.0, 1.0, "toy", "en")
-        return [Heard({task: (segment,) for task in window.tasks}, "en", 1.0) for window in windows]
+        return [WindowTranscription({task: (segment,) for task in window.tasks}, "en", 1.0) for window in windows]
 
     def release_memory(self):
         pass

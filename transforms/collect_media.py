@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 
+from transforms.dofns.base import StepDoFn
 from transforms.dofns.figures import COLLECT
-from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
+from transforms.dofns.metrics import UNWATCHED, Watch
 from transforms.inputs.folders import Skipped, Tally
 from transforms.inputs.identity import SETTLED, keyed
 from transforms.inputs.listing import Found, Inputs, list_inputs
@@ -42,14 +43,14 @@ class CollectMedia(beam.PTransform):
         return found | "Count" >> beam.ParDo(CountMedia(self.watch)).with_output_types(Found)
 
 
-class ListInputs(beam.DoFn):
+class ListInputs(StepDoFn):
     """Lists all inputs, counts what they name, and notes what was passed over."""
 
-    def __init__(self, inputs: Inputs, watch: Watch) -> None:
-        self._inputs, self._watch = inputs, watch
+    step = COLLECT
 
-    def setup(self) -> None:
-        self._metrics = StepMetrics(COLLECT, self._watch)
+    def __init__(self, inputs: Inputs, watch: Watch) -> None:
+        super().__init__(watch)
+        self._inputs = inputs
 
     def process(self, start: bytes) -> Iterator[Found]:
         tally = Tally()
@@ -64,14 +65,10 @@ class ListInputs(beam.DoFn):
                 self._inputs.layers.commit_skipped(tally.figures())
 
 
-class CountMedia(beam.DoFn):
+class CountMedia(StepDoFn):
     """Counts media that leave the step, each once."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-
-    def setup(self) -> None:
-        self._metrics = StepMetrics(COLLECT, self._watch)
+    step = COLLECT
 
     def process(self, found: Found) -> list[Found]:
         self._metrics.count(elements_out=1, failed=isinstance(found, DeadLetter))

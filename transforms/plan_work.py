@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import apache_beam as beam
-from apache_beam.transforms.window import GlobalWindows
 
+from transforms.dofns.base import StepDoFn, ThreadedDoFn
 from transforms.dofns.figures import PLAN
-from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
-from transforms.dofns.threads import InFlight
+from transforms.dofns.metrics import UNWATCHED, Watch
 from transforms.media.chunks import ChunkConfig, chunks_of
 from transforms.records import DeadLetter, MediaChunk, MediaFile, PlannedMedia
 from transforms.work.layers import Inventory, Layers, complete, file_of, heard, name_key, source_id
@@ -48,19 +46,22 @@ class PlanWork(beam.PTransform):
         return (
             found
             | "Plan" >> beam.ParDo(Plan(self.layers, self.config, self.watch)).with_output_types(MediaChunk)
-            | "Cut" >> beam.ParDo(Cut(self.config.chunks, self.watch)).with_output_types(MediaChunk)
+            | "Cut" >> beam.ParDo(Cut(self.layers, self.config, self.watch)).with_output_types(MediaChunk)
             | "SpreadChunks" >> beam.Reshuffle()
         )
 
 
-class Plan(beam.DoFn):
+class Plan(StepDoFn):
     """Plans media one by one, counts them, and keeps the plan for whoever asks later."""
 
+    step = PLAN
+
     def __init__(self, layers: Layers, config: PlanConfig, watch: Watch) -> None:
-        self._layers, self._config, self._watch = layers, config, watch
+        super().__init__(watch)
+        self._layers, self._config = layers, config
 
     def setup(self) -> None:
-        self._metrics = StepMetrics(PLAN, self._watch)
+        super().setup()
         self._inventory = self._layers.inventory()
 
     def start_bundle(self) -> None:
@@ -92,39 +93,25 @@ class Plan(beam.DoFn):
         self._rows = []
 
 
-class Cut(beam.DoFn):
+class Cut(ThreadedDoFn[PlanConfig, MediaChunk, MediaChunk]):
     """Replaces a media that may be long by its chunks, several looked into at once. All others pass."""
 
-    def __init__(self, config: ChunkConfig, watch: Watch) -> None:
-        self._config, self._watch = config, watch
+    step = PLAN
 
-    def setup(self) -> None:
-        self._metrics = StepMetrics(PLAN, self._watch)
-        self._looking: InFlight[list[MediaChunk]] = InFlight(PROBES)
-
-    def start_bundle(self) -> None:
-        self._looking.forget()
+    def threads(self) -> int:
+        return PROBES
 
     def process(self, chunk: MediaChunk) -> Iterator[MediaChunk]:
         if chunk.chunks:
             self._metrics.count(elements_out=1)
             yield chunk
             return
-        self._looking.begin(chunks_of, chunk, self._config)
-        for chunks in self._looking.landed():
-            yield from self._counted(chunks)
+        self._threads.begin(chunks_of, chunk, self._config.chunks)
+        yield from self._completed()
 
-    def finish_bundle(self) -> Iterator[Any]:
-        for chunks in self._looking.rest():
-            yield from map(GlobalWindows.windowed_value, self._counted(chunks))
-
-    def _counted(self, chunks: list[MediaChunk]) -> list[MediaChunk]:
-        failed = sum(chunk.failure is not None for chunk in chunks)
-        self._metrics.count(elements_out=len(chunks), failed=failed, work_ms=self._looking.spent_ms())
-        return chunks
-
-    def teardown(self) -> None:
-        self._looking.stop()
+    def counted(self, chunk: MediaChunk) -> MediaChunk:
+        self._metrics.count(elements_out=1, failed=chunk.failure is not None)
+        return chunk
 
 
 def plan(found: MediaFile | DeadLetter, layers: Layers, inventory: Inventory, config: PlanConfig) -> MediaChunk:

@@ -148,7 +148,7 @@ class Segment(NamedTuple):
     no_speech_prob: float | None = None
 
 
-class Heard(NamedTuple):
+class WindowTranscription(NamedTuple):
     """What a model made of one window: `texts` holds a tuple of segments for each task that was asked for.
 
     The segments' times count from the start of the window.
@@ -166,11 +166,11 @@ class Heard(NamedTuple):
 
 
 class WindowResult(NamedTuple):
-    """A window without its audio, and what was heard in it (None where there was nothing to infer)."""
+    """A window without its audio, and its transcription (None where there was nothing to infer)."""
 
     window: SpeechWindow
     duration_s: float
-    heard: Heard | None
+    transcription: WindowTranscription | None
 
 
 class ChunkTranscript(NamedTuple):
@@ -247,6 +247,9 @@ class MediaOutcome(NamedTuple):
     fresh: bool  # done by this run, not by an earlier one
     audio_s: float = 0.0
     chunks: int = 1
+
+
+MediaResult = Transcript | DeadLetter | MediaOutcome  # an outcome where nothing was left to do
 
 
 def to_plain(record: Any) -> Any:

@@ -12,21 +12,19 @@ import errno
 import logging
 import pathlib
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import apache_beam as beam
-from apache_beam.transforms.window import GlobalWindows
 
 from transforms.dataset.schema import SCHEMA_VERSION, transcript_row
 from transforms.dead_letters import FailureLimit, MediaError, dead_letter
+from transforms.dofns.base import ThreadedDoFn
 from transforms.dofns.failure_count import failure_count
 from transforms.dofns.figures import SAVE
-from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
-from transforms.dofns.threads import InFlight
+from transforms.dofns.metrics import UNWATCHED, Watch
 from transforms.media.chunks import ChunkConfig, opened, sound_of
 from transforms.media.ffmpeg import convert
 from transforms.media.subtitles import srt, vtt
-from transforms.records import DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
+from transforms.records import DeadLetter, MediaFile, MediaOutcome, MediaResult, Segment, Transcript
 from transforms.storage import join
 from transforms.storage.scratch import scratch_folder, writing_scratch
 from transforms.work.layers import (
@@ -45,8 +43,6 @@ from transforms.work.own_files import digest_of, names_of, own, stored_digest
 FORMATS = ("json", "srt", "vtt", "txt")
 SAVERS = 8  # media saved at once: each is a handful of requests to a store
 UNWRITABLE = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL}  # a name cannot be
-
-Told = Transcript | DeadLetter | MediaOutcome
 
 log = logging.getLogger(__name__)
 
@@ -78,41 +74,32 @@ class SaveMedia(beam.PTransform):
     config: SaveConfig
     watch: Watch = UNWATCHED
 
-    def expand(self, told: beam.PCollection[Told]) -> beam.PCollection[MediaOutcome]:
+    def expand(self, told: beam.PCollection[MediaResult]) -> beam.PCollection[MediaOutcome]:
         return told | "Save" >> beam.ParDo(Save(self.layers, self.config, self.watch)).with_output_types(MediaOutcome)
 
 
-class Save(beam.DoFn):
+class Save(ThreadedDoFn[SaveConfig, tuple[MediaOutcome, bool], MediaOutcome]):
     """Saves several media at once, so that the model does not wait for a store, and counts each."""
 
-    def __init__(self, layers: Layers, config: SaveConfig, watch: Watch) -> None:
-        self._layers, self._config, self._watch = layers, config, watch
+    step = SAVE
+
+    def threads(self) -> int:
+        return SAVERS
 
     def setup(self) -> None:
-        self._metrics = StepMetrics(SAVE, self._watch)
+        super().setup()
         self._earlier = self._layers.inventory()
         self._failures = failure_count(self._layers, self._config.limit)
-        self._saving: InFlight[tuple[MediaOutcome, bool]] = InFlight(SAVERS)
 
-    def start_bundle(self) -> None:
-        self._saving.forget()
-
-    def process(self, told: Told) -> Iterator[MediaOutcome]:
+    def process(self, told: MediaResult) -> Iterator[MediaOutcome]:
         self._metrics.count(elements_in=1)
         if isinstance(told, MediaOutcome):
-            yield self._counted((told, False))
+            yield self.counted((told, False))
             return
-        self._saving.begin(save_or_fail, told, self._layers, self._config, self._earlier)
-        yield from map(self._counted, self._saving.landed())
+        self._threads.begin(save_or_fail, told, self._layers, self._config, self._earlier)
+        yield from self._completed()
 
-    def finish_bundle(self) -> Iterator[Any]:
-        for saved in self._saving.rest():
-            yield GlobalWindows.windowed_value(self._counted(saved))
-
-    def teardown(self) -> None:
-        self._saving.stop()
-
-    def _counted(self, saved: tuple[MediaOutcome, bool]) -> MediaOutcome:
+    def counted(self, saved: tuple[MediaOutcome, bool]) -> MediaOutcome:
         outcome, failed_here = saved
         self._metrics.count(
             elements_out=1,
@@ -120,7 +107,6 @@ class Save(beam.DoFn):
             dead=outcome.failed,
             failed=failed_here,
             audio_ms=round(outcome.audio_s * 1000) if outcome.fresh else 0,
-            work_ms=self._saving.spent_ms(),
         )
         if outcome.fresh:
             self._failures.add(outcome)
@@ -129,10 +115,10 @@ class Save(beam.DoFn):
 
 def save_or_fail(
     told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earlier: Inventory
-) -> tuple[MediaOutcome, bool]:
+) -> Iterator[tuple[MediaOutcome, bool]]:
     """The outcome of one media that was kept, and whether keeping it is what failed."""
     outcome = save(told, layers, config, earlier)
-    return outcome, outcome.failed and not isinstance(told, DeadLetter)
+    yield outcome, outcome.failed and not isinstance(told, DeadLetter)
 
 
 def save(told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earlier: Inventory) -> MediaOutcome:

@@ -17,14 +17,16 @@ from apache_beam.ml.inference.base import RunInference
 from apache_beam.transforms.window import GlobalWindows
 
 from transforms.dead_letters import MediaError, attempt, dead_letter
+from transforms.dofns.base import StepDoFn
 from transforms.dofns.figures import TRANSCRIBE
-from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
+from transforms.dofns.metrics import UNWATCHED, Watch
 from transforms.engines.handler import SpeechHandler
 from transforms.records import (
     ChunkTranscript,
     DeadLetter,
     MediaChunk,
     MediaOutcome,
+    MediaResult,
     SpeechWindow,
     Transcript,
     WindowResult,
@@ -33,7 +35,6 @@ from transforms.work.layers import Layers, complete
 from transforms.work.transcripts import Provenance, assemble, read_transcript, window_record
 
 Joined = ChunkTranscript | DeadLetter | MediaChunk
-Told = Transcript | DeadLetter | MediaOutcome
 
 
 @dataclasses.dataclass
@@ -45,27 +46,30 @@ class TranscribeSpeech(beam.PTransform):
     provenance: Provenance
     watch: Watch = UNWATCHED
 
-    def expand(self, windows: beam.PCollection[SpeechWindow]) -> beam.PCollection[Told]:
+    def expand(self, windows: beam.PCollection[SpeechWindow]) -> beam.PCollection[MediaResult]:
         return (
             windows
             | "Batch" >> beam.ParDo(BatchWindows(self.handler, self.watch)).with_output_types(list[SpeechWindow])
             | "RunInference" >> RunInference(self.handler.with_no_batching())
             | "Join" >> beam.ParDo(JoinWindows(self.watch)).with_output_types(Joined)
-            | "Commit" >> beam.FlatMap(commit, self.layers, self.provenance).with_output_types(Told)
+            | "Commit" >> beam.FlatMap(commit, self.layers, self.provenance).with_output_types(MediaResult)
         )
 
 
-class BatchWindows(beam.DoFn):
+class BatchWindows(StepDoFn):
     """Full batches across media, what is left at the end of the bundle, and windows without audio on their own.
 
     Beam's BatchElements would let a silent media wait for a batch, and its batches grow by a guess at the best size.
     """
 
+    step = TRANSCRIBE
+
     def __init__(self, handler: SpeechHandler, watch: Watch) -> None:
-        self._handler, self._watch = handler, watch
+        super().__init__(watch)
+        self._handler = handler
 
     def setup(self) -> None:
-        self._metrics = StepMetrics(TRANSCRIBE, self._watch)
+        super().setup()
         self._size = self._handler.engine.batch_size()
 
     def start_bundle(self) -> None:
@@ -92,14 +96,10 @@ class BatchWindows(beam.DoFn):
         return batch
 
 
-class JoinWindows(beam.DoFn):
+class JoinWindows(StepDoFn):
     """Holds the results of chunks in flight, text only; a chunk leaves when every one of its windows is back."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-
-    def setup(self) -> None:
-        self._metrics = StepMetrics(TRANSCRIBE, self._watch)
+    step = TRANSCRIBE
 
     def start_bundle(self) -> None:
         self._open: dict[tuple[str, int], dict[int, WindowResult]] = {}
@@ -131,8 +131,8 @@ class JoinWindows(beam.DoFn):
             yield GlobalWindows.windowed_value(lost)
 
     def _count(self, result: WindowResult) -> None:
-        if result.heard:
-            heard_ms, work_ms = round(result.duration_s * 1000), round(result.heard.infer_s * 1000)
+        if result.transcription:
+            heard_ms, work_ms = round(result.duration_s * 1000), round(result.transcription.infer_s * 1000)
             self._metrics.count(windows=1, audio_ms=heard_ms, work_ms=work_ms)
 
 
@@ -144,7 +144,7 @@ def join_windows(results: list[WindowResult]) -> ChunkTranscript | DeadLetter:
     last = results[-1].window
     if last.failure:
         return last.failure
-    heard = [(result, result.heard) for result in results if result.heard]
+    heard = [(result, result.transcription) for result in results if result.transcription]
     errors = [what.error for _, what in heard if what.error]
     if last.chunk.chunks == 1 and errors and len(errors) == len(heard):
         return dead_letter("TranscribeSpeech", last.chunk.media, MediaError("engine_failed", errors[0]))
@@ -153,7 +153,7 @@ def join_windows(results: list[WindowResult]) -> ChunkTranscript | DeadLetter:
     return ChunkTranscript(last.chunk, last.audio, records)
 
 
-def commit(joined: Joined, layers: Layers, provenance: Provenance) -> Iterator[Told]:
+def commit(joined: Joined, layers: Layers, provenance: Provenance) -> Iterator[MediaResult]:
     """Commit a chunk, and pass the transcript of its media on when no other chunk is missing.
 
     Of two workers that commit the last two chunks at once, both may see all of them: then it is passed on twice.

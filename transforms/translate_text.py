@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apache_beam as beam
-from apache_beam.transforms.window import GlobalWindows
 
+from transforms.dofns.base import ThreadedDoFn
 from transforms.dofns.figures import TRANSLATE
-from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
-from transforms.dofns.threads import InFlight
-from transforms.records import DeadLetter, MediaOutcome, Transcript
+from transforms.dofns.metrics import UNWATCHED, Watch
+from transforms.records import MediaResult, Transcript
 from transforms.translators.protocol import Translator, TranslatorSettings
 from transforms.work.layers import Layers
 from transforms.work.transcripts import with_texts
-
-Told = Transcript | DeadLetter | MediaOutcome
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,47 +41,43 @@ class TranslateText(beam.PTransform):
     config: TranslateConfig
     watch: Watch = UNWATCHED
 
-    def expand(self, told: beam.PCollection[Told]) -> beam.PCollection[Told]:
+    def expand(self, told: beam.PCollection[MediaResult]) -> beam.PCollection[MediaResult]:
         if self.config.translator is None:
             return told
-        translating = TranslateAhead(self.layers, self.config, self.watch)
-        return told | "Translate" >> beam.ParDo(translating).with_output_types(Told)
+        translating = Translate(self.layers, self.config, self.watch)
+        return told | "Translate" >> beam.ParDo(translating).with_output_types(MediaResult)
 
 
-class TranslateAhead(beam.DoFn):
-    """A pool of threads behind the transcripts: requests wait for the server, not for one another."""
+class Translate(ThreadedDoFn[TranslateConfig, "Translated", Transcript]):
+    """Translates several media at once: requests wait for the server, not for one another."""
 
-    def __init__(self, layers: Layers, config: TranslateConfig, watch: Watch) -> None:
-        self._layers, self._config, self._watch = layers, config, watch
+    step = TRANSLATE
+
+    def threads(self) -> int:
+        return self._config.concurrency
 
     def setup(self) -> None:
-        self._metrics = StepMetrics(TRANSLATE, self._watch)
+        super().setup()
         assert self._config.translator is not None
         self._translator = self._config.translator.open()
-        self._translating: InFlight[Translated] = InFlight(self._config.concurrency)
 
-    def start_bundle(self) -> None:
-        self._translating.forget()
-
-    def process(self, told: Told) -> Iterator[Told]:
+    def process(self, told: MediaResult) -> Iterator[MediaResult]:
         self._metrics.count(elements_in=1)
         if not isinstance(told, Transcript):
             self._metrics.count(elements_out=1)
             yield told
             return
-        self._translating.begin(translate, told, self._translator, self._layers, self._config)
-        yield from map(self._counted, self._translating.landed())
-
-    def finish_bundle(self) -> Iterator[Any]:
-        for translated in self._translating.rest():
-            yield GlobalWindows.windowed_value(self._counted(translated))
+        self._threads.begin(self._translated, told)
+        yield from self._completed()
 
     def teardown(self) -> None:
         self._translator.stop()
-        self._translating.stop()
+        super().teardown()
 
-    def _counted(self, translated: Translated) -> Transcript:
-        """The transcript, and what was asked for it counted."""
+    def _translated(self, transcript: Transcript) -> Iterator[Translated]:
+        yield translate(transcript, self._translator, self._layers, self._config)
+
+    def counted(self, translated: Translated) -> Transcript:
         transcript = translated.transcript
         cues_failed = sum(problem.code == "translation_failed" for problem in transcript.problems)
         self._metrics.count(
@@ -94,7 +87,6 @@ class TranslateAhead(beam.DoFn):
             audio_ms=round(transcript.audio.duration_s * 1000) if translated.committed else 0,
             cues=translated.asked,
             cues_failed=cues_failed,
-            work_ms=self._translating.spent_ms(),
         )
         return transcript
 

@@ -34,9 +34,10 @@ from transforms.dataset.report import About, report
 from transforms.dataset.schema import TABLES, utf8
 from transforms.dataset.summary import MergeSummaries, Summary, add, of_dead_letter, of_transcript, to_json
 from transforms.dead_letters import MediaError, attempt
+from transforms.dofns.base import StepDoFn
 from transforms.dofns.figures import DATASET
 from transforms.dofns.metrics import UNWATCHED, StepMetrics, Watch
-from transforms.dofns.threads import ahead
+from transforms.dofns.threads import map_in_threads
 from transforms.records import DeadLetter, MediaChunk, MediaFile, MediaOutcome, Transcript
 from transforms.storage import join
 from transforms.storage.scratch import ScratchError, scratch_folder, writing_scratch
@@ -96,14 +97,14 @@ def keyed_by_shard(outcome: MediaOutcome, shards: int) -> tuple[int, MediaOutcom
     return int(outcome.media.media_id[:8], 16) % shards, outcome
 
 
-class WriteShard(beam.DoFn):
+class WriteShard(StepDoFn):
     """Writes shards, each counted row by row."""
 
-    def __init__(self, layers: Layers, provenance: Provenance, shards: int, watch: Watch) -> None:
-        self._layers, self._provenance, self._shards, self._watch = layers, provenance, shards, watch
+    step = DATASET
 
-    def setup(self) -> None:
-        self._metrics = StepMetrics(DATASET, self._watch)
+    def __init__(self, layers: Layers, provenance: Provenance, shards: int, watch: Watch) -> None:
+        super().__init__(watch)
+        self._layers, self._provenance, self._shards = layers, provenance, shards
 
     def process(self, keyed: tuple[int, Iterable[MediaOutcome]]) -> list[tuple[Summary, Highlights]]:
         with self._metrics.timed():
@@ -123,7 +124,7 @@ def write_shard(
     check_owner(layers)
     with ShardWriter(layers, shard, shards) as writer:
         ordered = sorted(once(outcomes), key=lambda each: (each.media.id, each.media.media_id))
-        for outcome, told in ahead(lambda each: (each, read_outcome(each, layers, provenance)), ordered):
+        for outcome, told in map_in_threads(lambda each: (each, read_outcome(each, layers, provenance)), ordered):
             for name, table in TABLES.items():
                 writer.add(name, table.rows(told))
             lost = isinstance(told, DeadLetter)

@@ -15,7 +15,7 @@ from beam_pipeline.errors import NoRunError
 from beam_pipeline.parser import Parser
 from beam_pipeline.terminal import complain, prepare
 from runners.jobs import still_runs
-from transforms.dofns.threads import ahead
+from transforms.dofns.threads import map_in_threads
 from transforms.records import DeadLetter, Name, PlannedMedia, from_plain
 from transforms.storage import Stores, join
 from transforms.storage.profiles import read_profiles
@@ -78,7 +78,7 @@ class LastRun:
     def letters(self) -> Iterator[DeadLetter]:
         """Why each media that failed did, in order of its id."""
         failed = [media.source for media in self.planned if self.is_failed(media)]
-        found = (letter for letter in ahead(self.layers.dead_of, failed) if letter)
+        found = (letter for letter in map_in_threads(self.layers.dead_of, failed) if letter)
         yield from sorted(found, key=lambda letter: (letter.media.id, letter.media.media_id))
 
     def summary(self) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
-from transforms.media import ffmpeg
+from transforms.media.ffmpeg_process import kill_decoders
 from transforms.work.exit_code import ExitCode
 from transforms.work.lease import BEAT_S, OccupiedError, Owner
 
@@ -38,5 +38,5 @@ def _beat(owner: Owner, counts: Callable[[], Mapping[str, float]], stop: threadi
             log.debug("no sign of life could be given: %s", error)
         except OccupiedError as error:
             log.error("stopped: %s", error)
-            ffmpeg.kill_decoders()
+            kill_decoders()
             os._exit(ExitCode.FAILED)

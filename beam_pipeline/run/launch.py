@@ -28,7 +28,8 @@ from transforms.dofns.metrics import Watch
 from transforms.engines.catalog import DEMO_NOTICE, ModelError
 from transforms.inputs.folders import Skipped, Tally
 from transforms.inputs.listing import list_inputs
-from transforms.media import ffmpeg
+from transforms.media.ffmpeg_command import ffmpeg_version
+from transforms.media.ffmpeg_process import kill_decoders
 from transforms.records import DeadLetter
 from transforms.storage import join
 from transforms.storage.secrets import LOGGED, redacted
@@ -76,7 +77,7 @@ def check(job: Job, target: Target) -> None:
     """
     _check_input(job)
     try:
-        ffmpeg.ffmpeg_version()
+        ffmpeg_version()
     except (RuntimeError, OSError) as error:
         raise ValueError(
             f"no ffmpeg: install it, or `pip install imageio-ffmpeg`, which ships one ({error})"
@@ -228,7 +229,7 @@ def _stop_on_signals() -> None:
     """
 
     def stop(number: int, _: object) -> None:
-        ffmpeg.kill_decoders()
+        kill_decoders()
         with contextlib.suppress(OSError):  # nobody listens
             os.write(2, b"\nstopped. Run the same command again: it goes on where it was\n")
         os._exit(STOPPED[signal.Signals(number)])

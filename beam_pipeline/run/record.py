@@ -13,7 +13,7 @@ from beam_pipeline.run.submit import Target
 from runners.versions import installed
 from transforms.dofns.figures import STEPS
 from transforms.engines.catalog import DEMO_NOTICE
-from transforms.media import ffmpeg
+from transforms.media.ffmpeg_command import ffmpeg_version
 from transforms.work.ending import now
 
 PACKAGES = (
@@ -52,7 +52,7 @@ def counters(results: list[Any]) -> Counter[str]:
 
 
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), "ffmpeg": ffmpeg.ffmpeg_version(), **installed(PACKAGES)}
+    return {"python": platform.python_version(), "ffmpeg": ffmpeg_version(), **installed(PACKAGES)}
 
 
 def _finite(value: Any) -> Any:

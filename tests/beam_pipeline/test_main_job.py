@@ -33,7 +33,7 @@ from beam_pipeline.outputs.last_run import read
 from tests.conftest import ROOT, SAMPLES, TRUTH, write_wav
 from tests.runs import counters, files, letters, transcripts
 from tests.servers import ChatStub, upper
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 from transforms.storage import Stores
 
 WORD_ERROR = 0.02  # of the demo model over all its sample media

@@ -18,7 +18,7 @@ from benchmarks.acceptance import fleurs
 from benchmarks.acceptance.silence import write_silence
 from tests.conftest import ROOT, SAMPLES, TRUTH
 from tests.runs import letters, transcripts
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 
 AROUND_S = 0.3  # of the pauses around an utterance, which come with it
 # What the set says was said, where it differs from what the demo model hears, which is each word as it was said.

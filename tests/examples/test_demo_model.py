@@ -11,7 +11,7 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from transforms.engines.catalog import DEMO_FOLDER
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 
 WINDOWS = pathlib.Path(__file__).parents[1] / "data" / "demo_model"
 SAMPLE_RATE_HZ = 16_000

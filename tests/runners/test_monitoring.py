@@ -26,7 +26,7 @@ from tests.flink import need_flink
 from tests.runs import counters
 from tests.servers import free_port, running
 from transforms.dofns.figures import FIGURES, STEPS
-from transforms.dofns.prometheus import PORTS, PREFIX, exposed
+from transforms.dofns.prometheus import PORTS, PREFIX, prometheus_name
 
 MONITORING = ROOT / "runners" / "monitoring"
 DATA = ROOT / "tests" / "data" / "monitoring"
@@ -157,7 +157,7 @@ def test_every_query_of_the_dashboard_and_of_the_rules_returns_numbers(watched):
 
 def test_the_figures_grow_to_what_the_run_itself_has_counted(watched):
     def last(figure, step, job="beam_pipeline"):
-        return max(watched.values(f'sum({PREFIX}{exposed(figure)}_total{{step="{step}", job="{job}"}})'))
+        return max(watched.values(f'sum({PREFIX}{prometheus_name(figure)}_total{{step="{step}", job="{job}"}})'))
 
     assert len(watched.values("sum(up{job='beam_pipeline'}) > 0")) >= 2
     counted = counters(watched.output)
@@ -221,7 +221,7 @@ def test_each_alert_fires_when_it_should_and_not_before(tmp_path):
 
 def test_the_page_names_every_figure_every_alert_and_every_panel():
     page = (ROOT / "docs" / "monitoring.md").read_text()
-    names = [f"{PREFIX}{exposed(figure)}_total" for figure in FIGURES]
+    names = [f"{PREFIX}{prometheus_name(figure)}_total" for figure in FIGURES]
     names += [rule["alert"] for rule in RULES if "alert" in rule] + [panel["title"] for panel in PANELS]
     assert [name for name in names if name not in page] == []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import queue
 import shutil
 import subprocess
 import sys
@@ -19,14 +18,15 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from tests.conftest import ROOT, SAMPLES, TRUTH, media_of, pcm_of, write_channels, write_wav
 from transforms.dead_letters import CODES, MediaError
-from transforms.decode_audio import DecodeAudio, DecodeConfig, _decode_into, decode
-from transforms.media import ffmpeg
+from transforms.decode_audio import DecodeAudio, DecodeConfig, decode, windows_of
+from transforms.dofns.threads import BundleThreads
+from transforms.media import ffmpeg_command
 from transforms.media.chunks import ChunkConfig
 from transforms.media.windows import WindowConfig
 from transforms.records import SAMPLE_RATE_HZ, AudioFacts, ChunkTranscript, DeadLetter, MediaChunk, SpeechWindow
 from transforms.work.layers import Layers
 
-FFMPEG = ffmpeg.find_ffmpeg()
+FFMPEG = ffmpeg_command.find_ffmpeg()
 LAYERS = Layers("/nothing/was/committed", "asr", "saved")
 
 
@@ -378,7 +378,7 @@ def stand_in(tmp_path, monkeypatch, body: str) -> pathlib.Path:
     """Makes a shell script the ffmpeg of this test, and gives a media for it."""
     program = file_of(tmp_path / "ffmpeg", f"#!/bin/sh\n{body}\n".encode())
     program.chmod(0o755)
-    monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: str(program))
+    monkeypatch.setattr(ffmpeg_command, "find_ffmpeg", lambda: str(program))
     return file_of(tmp_path / "a.mp3", b"media")
 
 
@@ -425,15 +425,11 @@ def test_a_stopped_bundle_takes_no_more_windows(children):
 
 
 def test_a_decoder_whose_bundle_has_stopped_does_not_wait_for_room(children):
-    stop = threading.Event()
-    ready: queue.Queue[SpeechWindow] = queue.Queue(1)
-    thread = threading.Thread(
-        target=_decode_into,
-        args=(MediaChunk(media_of(SAMPLES / "five minutes.opus")), LAYERS, config(), ready, stop),
-    )
-    thread.start()
-    first = ready.get(timeout=30)
-    stop.set()
+    before, threads = set(threading.enumerate()), BundleThreads[SpeechWindow](1, room=1)
+    threads.begin(windows_of, MediaChunk(media_of(SAMPLES / "five minutes.opus")), LAYERS, config(), threads.stopped)
+    [thread] = set(threading.enumerate()) - before
+    first = next(threads.until(0))
+    threads.stop()
     thread.join(timeout=30)
     assert first.number == 0
     assert not thread.is_alive()

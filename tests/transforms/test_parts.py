@@ -13,7 +13,8 @@ from transforms.dataset.schema import transcript_row
 from transforms.dead_letters import MediaError
 from transforms.decode_audio import DecodeConfig, decode
 from transforms.media.chunks import ChunkConfig, chunks_of, length_s, opened, sound_of
-from transforms.media.ffmpeg import convert, find_ffmpeg
+from transforms.media.ffmpeg import convert
+from transforms.media.ffmpeg_command import find_ffmpeg
 from transforms.media.windows import WindowConfig
 from transforms.plan_work import PlanConfig, plan
 from transforms.records import SAMPLE_RATE_HZ, ChunkTranscript, MediaChunk, MediaFile

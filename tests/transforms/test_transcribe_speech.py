@@ -15,7 +15,6 @@ from transforms.plan_work import Plan, PlanConfig
 from transforms.records import (
     AudioFacts,
     DeadLetter,
-    Heard,
     MediaChunk,
     MediaFile,
     MediaOutcome,
@@ -23,6 +22,7 @@ from transforms.records import (
     SpeechWindow,
     Transcript,
     WindowResult,
+    WindowTranscription,
 )
 from transforms.transcribe_speech import BatchWindows, JoinWindows, TranscribeSpeech, commit, join_windows
 from transforms.work.layers import Layers, source_id
@@ -37,7 +37,8 @@ class EchoModel:
         if any(window.pcm == b"bad" for window in windows):
             raise RuntimeError("boom")
         return [
-            Heard({"transcribe": (Segment(0.0, 1.0, window.pcm.decode(), "hi"),)}, "hi", 1.0) for window in windows
+            WindowTranscription({"transcribe": (Segment(0.0, 1.0, window.pcm.decode(), "hi"),)}, "hi", 1.0)
+            for window in windows
         ]
 
     def release_memory(self):
@@ -118,7 +119,7 @@ def test_a_window_that_never_comes_back_is_noticed():
     join.setup()
     join.start_bundle()
     sent = windows("lost", ["a", "b", "c"])
-    heard = Heard({"transcribe": ()}, "hi", 1.0)
+    heard = WindowTranscription({"transcribe": ()}, "hi", 1.0)
     for window in (sent[0], sent[2]):
         assert list(join.process(WindowResult(window, 1.0, heard))) == []
     (lost,) = [each.value for each in join.finish_bundle()]
@@ -226,7 +227,8 @@ def test_a_media_that_left_the_input_is_not_tried_again(tmp_path):
 
 
 def test_a_window_whose_figures_are_no_numbers_is_a_problem_of_its_media(tmp_path):
-    heard = Heard({"transcribe": (Segment(0.0, 1.0, "a", "hi"),)}, "hi", 0.5, None, None, unmeasured=True)
+    texts = {"transcribe": (Segment(0.0, 1.0, "a", "hi"),)}
+    heard = WindowTranscription(texts, "hi", 0.5, None, None, unmeasured=True)
     joined = join_windows([WindowResult(window, 1.0, heard) for window in windows("m", ["a"])])
     [told] = commit(joined, Layers(str(tmp_path), "asr", "saved"), PROVENANCE)
     assert (told.status, told.avg_logprob, told.no_speech_prob) == ("partial", None, None)

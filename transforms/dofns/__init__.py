@@ -1,1 +1,1 @@
-"""What every DoFn stands on."""
+"""What every DoFn is built on."""

@@ -64,10 +64,14 @@ class StepMetrics:
         try:
             yield
         finally:
-            self._spent_ms += (time.monotonic() - started) * 1000
-            whole = int(self._spent_ms)
-            self._spent_ms -= whole
-            self.count(work_ms=whole)
+            self.worked(time.monotonic() - started)
+
+    def worked(self, seconds: float) -> None:
+        """Count so much time as work."""
+        self._spent_ms += seconds * 1000
+        whole = int(self._spent_ms)
+        self._spent_ms -= whole
+        self.count(work_ms=whole)
 
 
 def _listeners(watch: Watch) -> Iterator[Callable[[Mapping[str, int]], None]]:

@@ -32,14 +32,14 @@ class StepFigures(Collector):
         counts = dict(self._counts())
         for name, (help_text, steps) in FIGURES.items():
             seconds = name.endswith("_ms")  # Beam counts whole numbers, Prometheus has seconds
-            family = CounterMetricFamily(PREFIX + exposed(name), help_text, labels=["step"])
+            family = CounterMetricFamily(PREFIX + prometheus_name(name), help_text, labels=["step"])
             for step in steps:
                 value = counts.get(f"{step}.{name}", 0)
                 family.add_metric([step], value / 1000 if seconds else value)
             yield family
 
 
-def exposed(figure: str) -> str:
+def prometheus_name(figure: str) -> str:
     """The figure's name for Prometheus, which puts `_total` behind it."""
     return figure.removesuffix("_ms") + "_seconds" if figure.endswith("_ms") else figure
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -14,72 +16,98 @@ Out = TypeVar("Out")
 REQUESTS_AT_ONCE = 16
 
 
-def ahead(work: Callable[[In], Out], items: Iterable[In], threads: int = REQUESTS_AT_ONCE) -> Iterator[Out]:
+def map_in_threads(work: Callable[[In], Out], items: Iterable[In], threads: int = REQUESTS_AT_ONCE) -> Iterator[Out]:
     """The result for each item, in order, so many worked on at once and at most twice as many held.
 
     Raises:
         Exception: what `work` raised for an item, where that item's result would stand.
     """
-    with concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
-        flying: collections.deque[concurrent.futures.Future[Out]] = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="map") as pool:
+        under_way: collections.deque[concurrent.futures.Future[Out]] = collections.deque()
         try:
             for item in items:
-                flying.append(pool.submit(work, item))
-                if len(flying) >= 2 * threads:
-                    yield flying.popleft().result()
-            while flying:
-                yield flying.popleft().result()
+                under_way.append(pool.submit(work, item))
+                if len(under_way) >= 2 * threads:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-class InFlight(Generic[Out]):
-    """Work of a bundle in threads of its own; what is done is taken back in the bundle's thread, in any order.
+class Ended(NamedTuple):
+    """The end of a work, behind all that it gave."""
 
-    Beam's counters do not reach a thread of ours, so results are counted where they are taken.
+    spent_s: float
+    error: BaseException | None  # what it raised
+
+
+class BundleThreads(Generic[Out]):
+    """The works of one bundle, each in a thread; what they give is taken in the bundle's own thread, as it comes.
+
+    Beam's counters do not reach a thread of ours, so results are counted where they are taken. All come through one
+    queue, so that no work waits for an older one. The threads are daemons: a process may end while they wait.
+
+    Args:
+        threads: works at once; those that are begun beyond wait their turn.
+        room: for results that were not taken yet, behind which the works wait; 0 for any number.
+        worked: told, in the bundle's thread, how many seconds a work took.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._pool = concurrent.futures.ThreadPoolExecutor(threads)
-        self._most = 2 * threads
-        self._flying: set[concurrent.futures.Future[tuple[Out, float]]] = set()
-        self._spent_ms = 0.0
+    def __init__(self, threads: int, room: int = 0, worked: Callable[[float], None] = lambda seconds: None) -> None:
+        self._threads, self._turn, self._worked = threads, threading.Semaphore(threads), worked
+        self._ready: queue.Queue[Out | Ended] = queue.Queue(room)
+        self._running = 0
+        self._stop = threading.Event()
 
-    def begin(self, work: Callable[..., Out], *arguments: Any) -> None:
-        self._flying.add(self._pool.submit(_timed, work, *arguments))
+    def begin(self, work: Callable[..., Iterable[Out]], *arguments: Any) -> None:
+        threading.Thread(target=self._run, args=(work, arguments), daemon=True).start()
+        self._running += 1
 
-    def landed(self) -> list[Out]:
-        """What is done by now; waits where too much is under way. Raises what a work raised."""
-        if len(self._flying) >= self._most:
-            concurrent.futures.wait(self._flying, return_when=concurrent.futures.FIRST_COMPLETED)
-        landed = {future for future in self._flying if future.done()}
-        self._flying -= landed
-        return [self._taken(future) for future in landed]
+    def completed(self) -> Iterator[Out]:
+        """What is there by now; waits where twice as many works as threads are under way. Raises what one raised."""
+        yield from self.until(2 * self._threads - 1)
+        while not self._ready.empty():
+            yield from self._next()
 
-    def rest(self) -> Iterator[Out]:
-        """Everything that is still under way, as it is done."""
-        for future in concurrent.futures.as_completed(self._flying):
-            yield self._taken(future)
-
-    def spent_ms(self) -> int:
-        """Milliseconds that the threads worked for what was taken back since this was last asked."""
-        whole = int(self._spent_ms)
-        self._spent_ms -= whole
-        return whole
-
-    def _taken(self, future: concurrent.futures.Future[tuple[Out, float]]) -> Out:
-        result, seconds = future.result()
-        self._spent_ms += seconds * 1000
-        return result
-
-    def forget(self) -> None:
-        """Begin a new bundle: what a failed one left behind counts no more."""
-        self._flying = set()
+    def until(self, running: int) -> Iterator[Out]:
+        """Results as they come, until no more than so many works are under way. Raises what one of them raised."""
+        while self._running > running:
+            yield from self._next()
 
     def stop(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Let go of the bundle: nothing is taken any more, and what has not begun never will."""
+        self._stop.set()
 
+    def stopped(self) -> bool:
+        return self._stop.is_set()
 
-def _timed(work: Callable[..., Out], *arguments: Any) -> tuple[Out, float]:
-    started = time.monotonic()
-    return work(*arguments), time.monotonic() - started
+    def _next(self) -> Iterator[Out]:
+        result = self._ready.get()
+        if not isinstance(result, Ended):
+            yield result
+            return
+        self._running -= 1
+        self._worked(result.spent_s)
+        if result.error:
+            raise result.error
+
+    def _run(self, work: Callable[..., Iterable[Out]], arguments: tuple[Any, ...]) -> None:
+        with self._turn:
+            started, error = time.monotonic(), None
+            try:
+                if not self.stopped():
+                    all(map(self._put, work(*arguments)))  # until one finds the bundle stopped
+            except BaseException as caught:  # noqa: BLE001 - it is raised in the bundle's thread
+                error = caught
+        self._put(Ended(time.monotonic() - started, error))
+
+    def _put(self, result: Out | Ended) -> bool:
+        """Put it as soon as there is room; False when the bundle was stopped instead."""
+        while not self.stopped():
+            try:
+                self._ready.put(result, timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False

@@ -18,7 +18,7 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from transforms.engines.catalog import ModelError
 from transforms.engines.protocol import Engine, LoadedModel
-from transforms.records import Heard, SpeechWindow, WindowResult
+from transforms.records import SpeechWindow, WindowResult, WindowTranscription
 from transforms.storage.secrets import redacted
 
 HOPELESS = 50  # windows, all of which failed
@@ -62,7 +62,7 @@ class SpeechHandler(ModelHandler[SpeechWindow, WindowResult, LoadedModel]):
             for window in batch
         ]
 
-    def hear(self, windows: Sequence[SpeechWindow], model: LoadedModel) -> list[Heard]:
+    def hear(self, windows: Sequence[SpeechWindow], model: LoadedModel) -> list[WindowTranscription]:
         """One result per window, in order; an error where even a window alone fails.
 
         Raises:
@@ -86,11 +86,11 @@ class SpeechHandler(ModelHandler[SpeechWindow, WindowResult, LoadedModel]):
         if len(windows) == 1:
             media = windows[0].chunk.media
             logging.getLogger(__name__).warning("%s: window %d failed: %s", media.id, windows[0].number, failure)
-            return [Heard(texts={}, error=failure)]
+            return [WindowTranscription(texts={}, error=failure)]
         half = len(windows) // 2
         return self.hear(windows[:half], model) + self.hear(windows[half:], model)
 
-    def _give_up_on_a_hopeless_model(self, heard: list[Heard]) -> None:
+    def _give_up_on_a_hopeless_model(self, heard: list[WindowTranscription]) -> None:
         """Fail the run when nothing has ever worked: a setting is wrong, and not fifty media."""
         failed = [each.error for each in heard if each.error]
         self._worked = self._worked or len(failed) < len(heard)
@@ -117,13 +117,13 @@ def is_broken_device(error: Exception) -> bool:
     return type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error)
 
 
-def _checked(results: list[Heard], windows: Sequence[SpeechWindow]) -> list[Heard]:
+def _checked(results: list[WindowTranscription], windows: Sequence[SpeechWindow]) -> list[WindowTranscription]:
     if len(results) != len(windows):
         raise RuntimeError(f"the model returned {len(results)} results for {len(windows)} windows")
     return [_measured(each) for each in results]
 
 
-def _measured(heard: Heard) -> Heard:
+def _measured(heard: WindowTranscription) -> WindowTranscription:
     """What was heard, with nothing in place of a figure that is no number: JSON has no NaN, and no mean survives it.
 
     Raises:

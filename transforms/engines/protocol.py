@@ -6,13 +6,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from transforms.engines.catalog import ModelFacts
-from transforms.records import Heard, SpeechWindow
+from transforms.records import SpeechWindow, WindowTranscription
 
 
 class LoadedModel(Protocol):
     """A model on its device. Beam holds it by a weak reference, so it must be an object of a class."""
 
-    def transcribe(self, windows: Sequence[SpeechWindow]) -> list[Heard]:
+    def transcribe(self, windows: Sequence[SpeechWindow]) -> list[WindowTranscription]:
         """What was said in each window, in order, each with the language and tasks that it asks for."""
         ...
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Heard, Segment, SpeechWindow
+from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Segment, SpeechWindow, WindowTranscription
 
 LEAST_SPEECH_S = 1.0  # of a stretch whose language can be told
 SURE = 0.9  # a stretch at least as likely in a language brings it into a window that is in another
@@ -70,13 +70,15 @@ def part(window: SpeechWindow, start: int, end: int) -> SpeechWindow:
     return window._replace(start_sample=window.start_sample + start, pcm=pcm, pauses=())
 
 
-def joined(window: SpeechWindow, parts: Sequence[SpeechWindow], heard: Sequence[Heard]) -> Heard:
+def joined(
+    window: SpeechWindow, parts: Sequence[SpeechWindow], heard: Sequence[WindowTranscription]
+) -> WindowTranscription:
     """What was heard in a window, from what was heard in its parts; figures are means weighted by their length."""
     pairs = list(zip(parts, heard, strict=True))
     language = _longest([pair for pair in pairs if pair[1].texts.get("transcribe")] or pairs)
     seconds = [each.duration_s for each in parts]
     in_it = [each.duration_s if what.language == language else 0.0 for each, what in pairs]
-    return Heard(
+    return WindowTranscription(
         texts={task: tuple(_moved(window, pairs, task)) for task in window.tasks},
         language=language,
         language_probability=_mean([what.language_probability for what in heard], in_it),
@@ -86,7 +88,9 @@ def joined(window: SpeechWindow, parts: Sequence[SpeechWindow], heard: Sequence[
     )
 
 
-def _moved(window: SpeechWindow, pairs: Sequence[tuple[SpeechWindow, Heard]], task: str) -> list[Segment]:
+def _moved(
+    window: SpeechWindow, pairs: Sequence[tuple[SpeechWindow, WindowTranscription]], task: str
+) -> list[Segment]:
     """The segments of all parts, their times from the start of the window."""
     return [
         segment._replace(start=round(segment.start + shift, 3), end=round(segment.end + shift, 3))
@@ -96,7 +100,7 @@ def _moved(window: SpeechWindow, pairs: Sequence[tuple[SpeechWindow, Heard]], ta
     ]
 
 
-def _longest(pairs: Sequence[tuple[SpeechWindow, Heard]]) -> str:
+def _longest(pairs: Sequence[tuple[SpeechWindow, WindowTranscription]]) -> str:
     """The language that most of the time is in."""
     samples: dict[str, int] = defaultdict(int)
     for each, what in pairs:

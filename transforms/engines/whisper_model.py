@@ -25,7 +25,7 @@ from transforms.engines.catalog import ModelError, fetch_config
 from transforms.engines.devices import Placement
 from transforms.engines.turns import Stretch, Turn, joined, part, stretches, turns
 from transforms.engines.whisper_settings import WhisperSettings
-from transforms.records import SAMPLE_RATE_HZ, Heard, Segment, SpeechWindow
+from transforms.records import SAMPLE_RATE_HZ, Segment, SpeechWindow, WindowTranscription
 from transforms.storage.secrets import redacted
 
 SECONDS_PER_TIMESTAMP = 0.02
@@ -85,7 +85,7 @@ class WhisperModel:
         seconds = time.monotonic() - started
         logging.getLogger(__name__).info("loaded %s on %s in %.1f s", settings.model.name, placement, seconds)
 
-    def transcribe(self, windows: Sequence[SpeechWindow]) -> list[Heard]:
+    def transcribe(self, windows: Sequence[SpeechWindow]) -> list[WindowTranscription]:
         with self._lock, torch.inference_mode():
             started = time.monotonic()
             encoded = self._encode(windows)
@@ -192,14 +192,16 @@ class WhisperModel:
             (each.language, each.probability) if each and each.no_speech_prob <= most else ("", 0.0) for each in told
         ]
 
-    def _hear_turns(self, windows: Sequence[SpeechWindow], taken_apart: dict[int, list[Turn]]) -> dict[int, Heard]:
+    def _hear_turns(
+        self, windows: Sequence[SpeechWindow], taken_apart: dict[int, list[Turn]]
+    ) -> dict[int, WindowTranscription]:
         """What was said in each window that is taken apart, by its place: no more parts at once than windows came."""
         every = [
             (index, part(windows[index], turn.start, turn.end), turn)
             for index, found in taken_apart.items()
             for turn in found
         ]
-        heard: list[Heard] = []
+        heard: list[WindowTranscription] = []
         for some in _batches(every, len(windows)):
             parts = [each for _, each, _ in some]
             encoded = self._encode(parts)
@@ -220,7 +222,7 @@ class WhisperModel:
 
     def _hear(
         self, encoded: torch.Tensor, windows: Sequence[SpeechWindow], detected: Sequence[Detected]
-    ) -> list[Heard]:
+    ) -> list[WindowTranscription]:
         """What was said in each window, in the language that it is known to be in."""
         if not windows:
             return []
@@ -275,9 +277,9 @@ class WhisperModel:
         ]
         return Decoded(tuple(segment for segment in spoken if segment.text), round(avg_logprob, 3), truncated)
 
-    def _heard(self, found: Detected, main: Decoded, texts: dict[str, Decoded]) -> Heard:
+    def _heard(self, found: Detected, main: Decoded, texts: dict[str, Decoded]) -> WindowTranscription:
         silent = found.no_speech_prob > self._settings.no_speech_threshold and main.avg_logprob < UNSURE
-        return Heard(
+        return WindowTranscription(
             texts={task: () if silent else text.segments for task, text in texts.items()},
             language=found.language,
             language_probability=found.probability,

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from transforms.dofns.threads import ahead
+from transforms.dofns.threads import map_in_threads
 from transforms.inputs.placeholders import ICLOUD
 from transforms.media.suffixes import IN_PROGRESS, MEDIA, TEXTS_TOO, suffix_of
 from transforms.storage import Entry, Store, Stores, join
@@ -112,7 +112,7 @@ class _Sieve:
 
     def sift(self, entries: Iterator[Entry]) -> Iterator[Listed | Skipped]:
         errors: list[OSError] = []
-        yield from filter(None, ahead(self._told, _settled(_until_error(entries, errors))))
+        yield from filter(None, map_in_threads(self._told, _settled(_until_error(entries, errors))))
         for error in errors:
             raise error
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from transforms.dead_letters import MediaError, attempt, dead_letter
-from transforms.dofns.threads import ahead
+from transforms.dofns.threads import map_in_threads
 from transforms.engines.languages import WHISPER
 from transforms.inputs import folders
 from transforms.inputs.folders import Listed, Search, Skipped, Tally
@@ -176,7 +176,7 @@ def _in_manifest(store: Store, manifest: Entry, stores: Stores, languages: froze
     named = [(row, _named(row, here, languages)) for row in rows]
     shared = shared_ids(each for _, each in named if isinstance(each, Named))
     empty = True
-    for found in ahead(lambda each: _in_row(*each, here, shared, stores), named):
+    for found in map_in_threads(lambda each: _in_row(*each, here, shared, stores), named):
         if found is not None:
             empty = False
             yield found

@@ -16,8 +16,11 @@ import numpy as np
 
 from transforms.dead_letters import MediaError
 from transforms.media import ffmpeg
+from transforms.media.ffmpeg_command import DecodeRequest, check_track
+from transforms.media.ffmpeg_log import StreamInfo
 from transforms.media.level import Listener
 from transforms.media.mix import mixed
+from transforms.media.samples import SampleStream
 from transforms.media.voice_activity import BLOCK_SAMPLES, FRAME_SAMPLES
 from transforms.media.windows import loudness, quietest
 from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, MediaChunk, MediaFile
@@ -50,7 +53,7 @@ class ChunkConfig:
     stores: Stores = dataclasses.field(default_factory=Stores)
 
     def __post_init__(self) -> None:
-        ffmpeg.check_track(self.audio_track)
+        check_track(self.audio_track)
         if self.decode_timeout_s <= 0:
             raise ValueError("decode_timeout_s must be above 0")
         if self.chunk_minutes < 0 or 0 < self.chunk_minutes < 2:
@@ -96,7 +99,7 @@ def missing_code(media: MediaFile) -> str:
     return "no_such_part" if media.start_s else "no_samples"
 
 
-def is_exact(told: ffmpeg.Source) -> bool:
+def is_exact(told: StreamInfo) -> bool:
     """Whether a jump in such a media is right to the sample."""
     codecs = [EXACT[kind] for kind in told.container.split(",") if kind in EXACT]
     return any(codec.match(told.codec) for codec in codecs)
@@ -129,7 +132,7 @@ def sound(
     """A decoder and its sound in blocks: so many channels as they are, or all in one where that is 0."""
 
     def start(channels: int) -> ffmpeg.Decoder:
-        wanted = ffmpeg.Wanted(config.audio_track, from_s, channels=channels)
+        wanted = DecodeRequest(config.audio_track, from_s, channels=channels)
         return ffmpeg.Decoder(source.url, source.protocols, wanted, config.decode_timeout_s)
 
     if not channels:
@@ -138,30 +141,6 @@ def sound(
         return
     with start(channels) as decoder:
         yield decoder, decoder.blocks(BLOCK_SAMPLES)
-
-
-class Samples:
-    """A decoder's blocks as a stream to take any number of samples from, each with a value for every channel."""
-
-    def __init__(self, blocks: Iterator[bytes], channels: int = 1) -> None:
-        self.channels, self.width = channels, channels * BYTES_PER_SAMPLE
-        self.ended = False  # the decoder has given all that there was
-        self._blocks, self._held = blocks, bytearray()
-
-    def take(self, count: int) -> bytes:
-        """So many samples, or what is left of them."""
-        size = count * self.width
-        while len(self._held) < size and not self.ended:
-            block = next(self._blocks, b"")
-            self._held += block
-            self.ended = not block
-        taken = bytes(self._held[:size])
-        del self._held[:size]
-        return taken
-
-    def skip(self, count: int) -> None:
-        while count > 0 and (skipped := len(self.take(min(count, BLOCK_SAMPLES))) // self.width):
-            count -= skipped
 
 
 def seam_region(seam: int, config: ChunkConfig) -> tuple[int, int]:
@@ -183,7 +162,7 @@ def origin(media: MediaFile) -> int:
     return round(media.start_s * SAMPLE_RATE_HZ)
 
 
-def begin(samples: Samples, chunk: MediaChunk, config: ChunkConfig) -> tuple[int, bytes]:
+def begin(samples: SampleStream, chunk: MediaChunk, config: ChunkConfig) -> tuple[int, bytes]:
     """The sample that the chunk begins with, and the samples from there on that had to be looked at.
 
     `samples` begin where `jump_s` says; what comes before the chunk is taken from them.
@@ -209,7 +188,7 @@ def end_of(chunk: MediaChunk, config: ChunkConfig, sound_from: Callable[[int], S
         return None
     following = chunk._replace(chunk=chunk.chunk + 1)
     with sound_from(jump_s(following, config)) as (decoder, blocks):
-        samples = Samples(blocks, channels)
+        samples = SampleStream(blocks, channels)
         start, _ = begin(samples, following, config)
         if samples.ended:
             decoder.finish()  # raises where something outside ended it: the seam would be another one
@@ -217,28 +196,33 @@ def end_of(chunk: MediaChunk, config: ChunkConfig, sound_from: Callable[[int], S
 
 
 def blocks_of(
-    samples: Samples, chunk: MediaChunk, config: ChunkConfig, start: int, head: bytes, end: int | None
+    samples: SampleStream, chunk: MediaChunk, config: ChunkConfig, start: int, head: bytes, end: int | None
 ) -> Iterator[bytes]:
     """The chunk's audio in blocks of BLOCK_SAMPLES (the last may be shorter), from its sample `start` to `end`.
 
     `head` are its first samples, which `begin` has taken. Without an end, it is the seam that is found on the way, or
     the last chunk's: all that there is of the media.
     """
+    pieces = _pieces_of(samples, chunk, config, start, head, end)
+    return SampleStream(pieces, samples.channels).blocks(BLOCK_SAMPLES)
+
+
+def _pieces_of(
+    samples: SampleStream, chunk: MediaChunk, config: ChunkConfig, start: int, head: bytes, end: int | None
+) -> Iterator[bytes]:
+    """The chunk's audio in pieces of any size."""
+    yield head
     is_last = chunk.chunk == chunk.chunks - 1
     first, last = seam_region(chunk.chunk + 1, config)
     length = round(chunk.media.length_s * SAMPLE_RATE_HZ) or None
     until = length if is_last else first if end is None else end
-    block, at = bytearray(head), start + len(head) // samples.width
+    at = start + len(head) // samples.width
     while piece := samples.take(BLOCK_SAMPLES if until is None else max(0, min(BLOCK_SAMPLES, until - at))):
         at += len(piece) // samples.width
-        block += piece
-        yield from _full(block, BLOCK_SAMPLES * samples.width)
+        yield piece
     if end is None and not is_last:
         region = samples.take(last - first)
-        block += region[: (_seam(region, first, samples.channels) - first) * samples.width]
-        yield from _full(block, BLOCK_SAMPLES * samples.width)
-    if block:
-        yield bytes(block)
+        yield region[: (_seam(region, first, samples.channels) - first) * samples.width]
 
 
 def sound_of(media: MediaFile, source: MediaSource, config: ChunkConfig) -> Iterator[bytes]:
@@ -252,7 +236,7 @@ def sound_of(media: MediaFile, source: MediaSource, config: ChunkConfig) -> Iter
         told = ffmpeg.probe(source.url, source.protocols, config.audio_track, config.decode_timeout_s)
         chunk = chunk._replace(seekable=is_exact(told))
     with sound(source, config, 0, jump_s(chunk, config)) as (decoder, pieces):
-        samples = Samples(pieces)
+        samples = SampleStream(pieces)
         begin(samples, chunk, config)
         for block in blocks_of(samples, chunk, config, 0, b"", None):
             came = True
@@ -260,13 +244,6 @@ def sound_of(media: MediaFile, source: MediaSource, config: ChunkConfig) -> Iter
         ended_well = decoder.finish()[0] if samples.ended else True
         if not came:
             raise decoder.failure() if not ended_well else MediaError(missing_code(media))
-
-
-def _full(block: bytearray, size: int) -> Iterator[bytes]:
-    """The full blocks that have come together, taken out of what is held."""
-    while len(block) >= size:
-        yield bytes(block[:size])
-        del block[:size]
 
 
 def _seam(region: bytes, first: int, channels: int) -> int:
@@ -286,10 +263,10 @@ def choose_seam(pcm: bytes, channels: int = 1) -> int:
     Where nobody pauses it is the quietest place.
     """
     mono = np.frombuffer(pcm, np.int16).reshape(-1, channels).mean(axis=1).astype(np.int16).tobytes()
-    listener, size = Listener(), BLOCK_SAMPLES * BYTES_PER_SAMPLE
     if not mono:
         return 0
-    heard = [listener.hear(mono[at : at + size])[1] for at in range(0, len(mono), size)]
+    listener = Listener()
+    heard = [listener.hear(block)[1] for block in SampleStream([mono]).blocks(BLOCK_SAMPLES)]
     probabilities = np.concatenate([*heard, listener.finish()[1]])
     edges = np.flatnonzero(np.diff(np.concatenate([[0], probabilities < SPEECH, [0]]).astype(int)))
     pauses = edges.reshape(-1, 2)

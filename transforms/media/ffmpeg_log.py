@@ -38,7 +38,7 @@ HIGHEST_HZ = 10_000_000
 MOST_CHANNELS = 1_000
 
 
-class Source(NamedTuple):
+class StreamInfo(NamedTuple):
     """What a container says of the audio track that was decoded."""
 
     declared_s: float | None  # its length; None where it says nothing that can be trusted
@@ -84,7 +84,7 @@ class Log:
         self._take(self._held)
         self._held = b""
 
-    def source(self, facts: str = "") -> Source:
+    def stream_info(self, facts: str = "") -> StreamInfo:
         """What the container said, with the facts that ffmpeg's second output holds."""
         estimated = [ESTIMATED] if self._estimated else []
         return parse_log("\n".join([*estimated, *self._described]), facts)
@@ -156,14 +156,14 @@ class _Lost:
         self.packets += self._last * int(again[1]) if again else self._last
 
 
-def parse_log(log: str, facts: str = "") -> Source:
+def parse_log(log: str, facts: str = "") -> StreamInfo:
     """What ffmpeg's log says of the input, and its second output of the audio track that was chosen."""
     described = log.split("\nOutput #", 1)[0]
     kinds = {found[1]: found[2] for line in described.split("\n") if (found := STREAM.match(line))}
     said = length_in(described)
     container = re.search(r"^Input #0, (\S+), from ", described, re.MULTILINE)
     track = dict(FACT.findall(facts))
-    return Source(
+    return StreamInfo(
         declared_s=None if ESTIMATED in described else said or None,
         sampling_rate_hz=bounded(int(track.get("sample_rate", "0")), HIGHEST_HZ),
         channels=bounded(count_channels(track.get("channel_layout_name", "")), MOST_CHANNELS),

@@ -1,6 +1,6 @@
 """What the names of media end with: the one list, which docs/input.md shows.
 
-Everything here holds sound, is read by ffmpeg, and is no list of other files (transforms/media/ffmpeg.py).
+Everything here holds sound, is read by ffmpeg, and is no list of other files (transforms/media/ffmpeg_command.py).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from transforms.dofns.threads import ahead
+from transforms.dofns.threads import map_in_threads
 from transforms.inputs.names import FOLDER, is_below, octets
 from transforms.records import (
     AudioFacts,
@@ -345,7 +345,7 @@ class Layers:
     def saved_media(self) -> Iterator[MediaFile]:
         """Every media whose files are noted."""
         noted = (entry.uri for name, entry in self._below("_work/saved") if _is_ours(name, SAVED))
-        for found in ahead(lambda uri: self._get(uri, SavedNote), noted):
+        for found in map_in_threads(lambda uri: self._get(uri, SavedNote), noted):
             if found:
                 yield found.media
 
@@ -358,7 +358,7 @@ class Layers:
         """Everything that this run is to do, each media once."""
         known: set[str] = set()
         parts = (entry.uri for name, entry in self._below("_work/runs", self.run) if _is_ours(name, PLAN))
-        for part in ahead(lambda uri: self._get(uri, tuple[PlannedMedia, ...]), parts):
+        for part in map_in_threads(lambda uri: self._get(uri, tuple[PlannedMedia, ...]), parts):
             for row in part or ():
                 if row.source not in known:
                     known.add(row.source)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from transforms.dataset.schema import TABLES
-from transforms.dofns.threads import ahead
+from transforms.dofns.threads import map_in_threads
 from transforms.media.suffixes import MEDIA, suffix_of
 from transforms.records import MediaFile, from_plain, to_plain
 from transforms.storage import Entry, Store, join
@@ -182,7 +182,8 @@ def remove_departed(layers: Layers, planned: set[str]) -> Removed:
     """Remove the files of every name that is not planned, by its hash, and note that it left."""
     gone = ((key, states) for key, states in layers.list_saved().items() if key not in planned)
     total = Removed()
-    for part in ahead(lambda each: remove_files(layers, *each), ((k, s) for k, s in gone if set(s) != {LEFT})):
+    there = ((key, states) for key, states in gone if set(states) != {LEFT})
+    for part in map_in_threads(lambda each: remove_files(layers, *each), there):
         total = Removed(*(a + b for a, b in zip(dataclasses.astuple(total), dataclasses.astuple(part), strict=True)))
     return total
 

@@ -11,13 +11,13 @@ from transforms.dead_letters import HARMLESS, MediaError
 from transforms.records import (
     AudioFacts,
     ChunkTranscript,
-    Heard,
     MediaChunk,
     Problem,
     Segment,
     SpeechWindow,
     Transcript,
     WindowRecord,
+    WindowTranscription,
 )
 from transforms.storage.texts import clean
 from transforms.work.layers import LOST, Layers
@@ -32,7 +32,7 @@ class Provenance:
     translate_task_to: str = ""  # the language that the model's own translations are in; "" where it made none
 
 
-def window_record(window: SpeechWindow, duration_s: float, heard: Heard) -> WindowRecord:
+def window_record(window: SpeechWindow, duration_s: float, heard: WindowTranscription) -> WindowRecord:
     """What is committed of one window, its segments moved to their place in the media."""
     start = window.start_s
     texts = {task: tuple(_moved(segment, window, heard) for segment in found) for task, found in heard.texts.items()}
@@ -196,7 +196,7 @@ def with_texts(transcript: Transcript, texts: Sequence[str | None], error: str, 
     )
 
 
-def _moved(segment: Segment, window: SpeechWindow, heard: Heard) -> Segment:
+def _moved(segment: Segment, window: SpeechWindow, heard: WindowTranscription) -> Segment:
     return segment._replace(
         text=clean(segment.text),  # of whichever engine
         start=round(segment.start + window.start_s, 3),
@@ -207,7 +207,7 @@ def _moved(segment: Segment, window: SpeechWindow, heard: Heard) -> Segment:
     )
 
 
-def _problem(window: SpeechWindow, heard: Heard) -> Problem | None:
+def _problem(window: SpeechWindow, heard: WindowTranscription) -> Problem | None:
     where = f"window {window.number}"
     if window.chunk.chunks > 1:
         where = f"chunk {window.chunk.chunk}, {where}"

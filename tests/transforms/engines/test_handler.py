@@ -10,7 +10,7 @@ import pytest
 from transforms.engines import handler
 from transforms.engines.catalog import ModelError
 from transforms.engines.handler import SpeechHandler
-from transforms.records import Heard, MediaChunk, MediaFile, Segment, SpeechWindow
+from transforms.records import MediaChunk, MediaFile, Segment, SpeechWindow, WindowTranscription
 
 MEDIA = MediaFile("m", "m", "/m", "v")
 
@@ -21,13 +21,13 @@ class FakeModel:
     def __init__(self, room: int = 1000) -> None:
         self.room, self.batches, self.released = room, list[int](), 0
 
-    def transcribe(self, windows: Sequence[SpeechWindow]) -> list[Heard]:
+    def transcribe(self, windows: Sequence[SpeechWindow]) -> list[WindowTranscription]:
         self.batches.append(len(windows))
         if len(windows) > self.room:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         if any(window.pcm.startswith(b"poison") for window in windows):
             raise RuntimeError("device-side assert")
-        return [Heard(texts={}, language=window.pcm.decode()) for window in windows]
+        return [WindowTranscription(texts={}, language=window.pcm.decode()) for window in windows]
 
     def release_memory(self) -> None:
         self.released += 1
@@ -57,22 +57,22 @@ def infer(windows, model=None):
 
 def test_results_come_in_the_order_of_the_windows_and_without_their_audio():
     results = infer([window(f"w{i}", i) for i in range(7)])
-    assert [result.heard.language for result in results] == [f"w{i}" for i in range(7)]
+    assert [result.transcription.language for result in results] == [f"w{i}" for i in range(7)]
     assert {result.window.pcm for result in results} == {b""}
 
 
 def test_a_window_without_audio_passes_the_model_by():
     model = FakeModel()
     results = infer([window(""), window("a"), window("")], model)
-    assert [result.heard and result.heard.language for result in results] == [None, "a", None]
+    assert [result.transcription and result.transcription.language for result in results] == [None, "a", None]
     assert model.batches == [1]
 
 
 @pytest.mark.parametrize("poisoned", [{0}, {3}, {6}, {0, 6}, {2, 3, 4}, set(range(7))])
 def test_only_the_windows_that_fail_alone_carry_an_error(poisoned):
     results = infer([window("poison" if i in poisoned else f"w{i}", i) for i in range(7)])
-    assert {i for i, result in enumerate(results) if result.heard.error} == poisoned
-    assert [result.heard.language for i, result in enumerate(results) if i not in poisoned] == [
+    assert {i for i, result in enumerate(results) if result.transcription.error} == poisoned
+    assert [result.transcription.language for i, result in enumerate(results) if i not in poisoned] == [
         f"w{i}" for i in range(7) if i not in poisoned
     ]
 
@@ -80,7 +80,7 @@ def test_only_the_windows_that_fail_alone_carry_an_error(poisoned):
 def test_out_of_memory_halves_the_batch_until_it_fits():
     model = FakeModel(room=2)
     results = infer([window(f"w{i}", i) for i in range(8)], model)
-    assert [result.heard.error for result in results] == [""] * 8
+    assert [result.transcription.error for result in results] == [""] * 8
     assert model.batches == [8, 4, 2, 2, 2, 2]  # what fits is remembered
     assert model.released == 2
 
@@ -91,7 +91,7 @@ def test_a_model_that_returns_too_few_results_loses_none():
             return super().transcribe(windows)[: max(1, len(windows) - 1)]
 
     results = infer([window(f"w{i}", i) for i in range(5)], Forgetful())
-    assert [result.heard.language for result in results] == [f"w{i}" for i in range(5)]
+    assert [result.transcription.language for result in results] == [f"w{i}" for i in range(5)]
 
 
 class Broken(FakeModel):
@@ -111,7 +111,7 @@ def test_a_broken_device_fails_the_run_and_not_every_media_to_come():
 def test_a_model_that_never_worked_fails_the_run():
     hopeless, model = SpeechHandler(FakeEngine()), Broken("no such token")
     for _ in range(12):
-        assert all(result.heard.error for result in hopeless.run_inference([window("a")] * 4, model))
+        assert all(result.transcription.error for result in hopeless.run_inference([window("a")] * 4, model))
     with pytest.raises(ModelError, match="on each of the first 52 windows: RuntimeError: no such token"):
         hopeless.run_inference([window("a")] * 4, model)
     lucky = SpeechHandler(FakeEngine())
@@ -146,10 +146,10 @@ NAN, INF = float("nan"), float("inf")
 def test_a_figure_that_is_no_number_is_left_out_and_said_to_be(figures, kept):
     class Overflowing(FakeModel):
         def transcribe(self, windows):
-            heard = Heard({"transcribe": (Segment(0.0, 1.0, "a", "hi"),)}, "hi", 0.75, -0.25, 0.5)
+            heard = WindowTranscription({"transcribe": (Segment(0.0, 1.0, "a", "hi"),)}, "hi", 0.75, -0.25, 0.5)
             return [heard._replace(**(figures if window.pcm == b"bad" else {})) for window in windows]
 
-    bad, good = [result.heard for result in infer([window("bad"), window("good")], Overflowing())]
+    bad, good = [result.transcription for result in infer([window("bad"), window("good")], Overflowing())]
     assert (bad.avg_logprob, bad.no_speech_prob, bad.language_probability) == kept
     assert (bad.unmeasured, good.unmeasured) == (True, False)
     assert bad.texts == good.texts
@@ -160,9 +160,10 @@ def test_a_window_whose_times_are_no_numbers_fails_alone():
         def transcribe(self, windows):
             ends = {b"bad": NAN}
             return [
-                Heard({"transcribe": (Segment(0.0, ends.get(each.pcm, 1.0), "a", "hi"),)}, "hi") for each in windows
+                WindowTranscription({"transcribe": (Segment(0.0, ends.get(each.pcm, 1.0), "a", "hi"),)}, "hi")
+                for each in windows
             ]
 
-    bad, good = [result.heard for result in infer([window("bad"), window("good")], Timeless())]
+    bad, good = [result.transcription for result in infer([window("bad"), window("good")], Timeless())]
     assert "a time that is no number" in bad.error
     assert not good.error

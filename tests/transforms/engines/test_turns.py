@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transforms.engines.turns import Stretch, Turn, joined, part, stretches, turns
-from transforms.records import Heard, MediaChunk, MediaFile, Segment, SpeechWindow
+from transforms.records import MediaChunk, MediaFile, Segment, SpeechWindow, WindowTranscription
 
 RATE = 16_000
 PCM = np.arange(10 * RATE).astype("<i2").tobytes()
@@ -56,7 +56,9 @@ def test_a_turn_is_as_sure_as_its_least_sure_stretch():
 def test_what_the_parts_say_is_one_result_with_times_from_the_windows_start():
     parts = [part(WINDOW, 0, 3 * RATE), part(WINDOW, 3 * RATE, 8 * RATE), part(WINDOW, 8 * RATE, 10 * RATE)]
     heard = [
-        Heard({"transcribe": (Segment(0.5, 2.5, text, language),)}, language, probability, -0.1 * number, 0.0)
+        WindowTranscription(
+            {"transcribe": (Segment(0.5, 2.5, text, language),)}, language, probability, -0.1 * number, 0.0
+        )
         for number, (text, language, probability) in enumerate(
             [("a", "hi", 0.9), ("b", "en", 0.95), ("c", "hi", 0.8)]
         )

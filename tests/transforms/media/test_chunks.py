@@ -12,7 +12,8 @@ import pytest
 from tests.conftest import SAMPLES, media_of, offset, pcm_of, write_channels, write_wav
 from transforms.decode_audio import DecodeConfig, decode
 from transforms.media.chunks import ChunkConfig, choose_seam, chunks_of, seam_region
-from transforms.media.ffmpeg import Decoder, Wanted, find_ffmpeg
+from transforms.media.ffmpeg import Decoder
+from transforms.media.ffmpeg_command import DecodeRequest, find_ffmpeg
 from transforms.media.windows import WindowConfig
 from transforms.records import SAMPLE_RATE_HZ, MediaChunk
 
@@ -61,7 +62,7 @@ def test_every_chunk_has_its_own_samples_at_their_place(name, tmp_path):
     path = made(tmp_path, name)
     audio, total_s = pcm_of(path), 0.0
     if name in LATE:
-        with Decoder(f"file:{path}", "file", Wanted(), 60) as decoder:
+        with Decoder(f"file:{path}", "file", DecodeRequest(), 60) as decoder:
             whole = np.frombuffer(b"".join(decoder.pieces()), np.int16)
         assert abs(offset(whole[10 * SAMPLE_RATE_HZ : 20 * SAMPLE_RATE_HZ], audio, 10 * SAMPLE_RATE_HZ)) <= 16
         audio = whole

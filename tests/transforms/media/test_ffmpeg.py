@@ -12,10 +12,9 @@ import pytest
 
 from tests.conftest import ROOT, SAMPLES, TRUTH, offset, pcm_of
 from transforms.dead_letters import MediaError
-from transforms.media import ffmpeg
-from transforms.media.chunks import ChunkConfig
-from transforms.media.ffmpeg import find_ffmpeg
-from transforms.media.ffmpeg_log import Source, count_channels, failure_code, parse_log
+from transforms.media import ffmpeg, ffmpeg_command
+from transforms.media.ffmpeg_command import DecodeRequest, find_ffmpeg
+from transforms.media.ffmpeg_log import StreamInfo, count_channels, failure_code, parse_log
 
 MP4_WITH_VIDEO = """\
 Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'file:/media/market.mp4':
@@ -79,7 +78,7 @@ def facts_of(codec: str, rate: int, layout: str) -> str:
 
 
 def decoder_of(path: pathlib.Path, timeout_s: float) -> ffmpeg.Decoder:
-    return ffmpeg.Decoder(f"file:{path}", "file", ffmpeg.Wanted(), timeout_s)
+    return ffmpeg.Decoder(f"file:{path}", "file", DecodeRequest(), timeout_s)
 
 
 @pytest.mark.parametrize(
@@ -119,11 +118,11 @@ def shipped_ffmpeg() -> str:
 @pytest.mark.parametrize("name", FACTS)
 @pytest.mark.parametrize("program", [find_ffmpeg, shipped_ffmpeg])
 def test_every_ffmpeg_tells_the_same_of_the_sample_media(name, program, monkeypatch):
-    monkeypatch.setattr(ffmpeg, "find_ffmpeg", program)
+    monkeypatch.setattr(ffmpeg_command, "find_ffmpeg", program)
     with decoder_of(SAMPLES / name, 30) as decoder:
         samples = sum(len(block) // 2 for block in decoder.blocks(16_000))
         ended_well, _ = decoder.finish()
-        source = decoder.source()
+        source = decoder.stream_info()
     rate, codec, has_others = FACTS[name]
     assert ended_well
     assert source[1:5] == (rate, 1, codec, has_others)
@@ -135,11 +134,11 @@ def test_variables_of_ffmpegs_change_nothing_and_write_nothing(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     for name, value in {"AV_LOG_FORCE_COLOR": "1", "FFREPORT": "level=32", "FFMPEG_DATADIR": "/"}.items():
         monkeypatch.setenv(name, value)
-    version = ffmpeg.ffmpeg_version()
+    version = ffmpeg_command.ffmpeg_version()
     with decoder_of(SAMPLES / "letter.flac", 30) as decoder:
         samples = sum(len(block) // 2 for block in decoder.blocks(16_000))
         assert decoder.finish()[0]
-        source = decoder.source()
+        source = decoder.stream_info()
     assert source[1:4] == (22_050, 1, "flac")
     assert samples / 16_000 == pytest.approx(TRUTH["letter.flac"]["duration"], abs=0.1)
     assert version[0].isdigit() or version[0] in "nN"
@@ -205,17 +204,17 @@ def tagged(folder: pathlib.Path, name: str, *words: str) -> pathlib.Path:
     return folder / name
 
 
-def told_of(path: pathlib.Path) -> Source:
+def told_of(path: pathlib.Path) -> StreamInfo:
     with decoder_of(path, 30) as decoder:
         assert sum(map(len, decoder.blocks(16_000))) == pytest.approx(13.37 * 32_000, abs=3_200)
         decoder.finish()
-        return decoder.source()
+        return decoder.stream_info()
 
 
 @pytest.mark.parametrize("program", [find_ffmpeg, shipped_ffmpeg])
 @pytest.mark.parametrize("name", ["a.mkv", "a.flac", "a.mp3"])
 def test_no_tag_poses_as_a_fact(name, program, tmp_path, monkeypatch):
-    monkeypatch.setattr(ffmpeg, "find_ffmpeg", program)
+    monkeypatch.setattr(ffmpeg_command, "find_ffmpeg", program)
     plain = told_of(tagged(tmp_path, f"plain {name}"))
     values = [
         f"-metadata:{where}={tag}={lie}".split("=", 1)
@@ -245,26 +244,10 @@ def test_facts_are_known_behind_any_number_of_chapters(tmp_path):
     assert told_of(path).said_s == pytest.approx(13.37, abs=0.1)
 
 
-@pytest.mark.parametrize("track", ["", "0", "12", "hi", "hin", "en-US", "zh-Hant-TW"])
-def test_a_track_is_a_number_or_a_language(track):
-    assert ffmpeg.Wanted(track).track == track
-
-
-@pytest.mark.parametrize(
-    "track",
-    ["hin]anullsink;amovie=/other/file[b];[b", "-1", "0:v", "a b", "hin\n", "१", "m:language:hin", "0,1"],
-)
-def test_nothing_else_comes_near_a_filter(track):
-    with pytest.raises(ValueError, match="give its number from 0, or its language"):
-        ffmpeg.Wanted(track)
-    with pytest.raises(ValueError, match="audio_track is"):
-        ChunkConfig(audio_track=track)
-
-
 @pytest.mark.parametrize("channels", [2, 3])
 def test_a_decoder_that_ends_in_the_middle_of_a_sample_gives_whole_ones(channels, tmp_path, monkeypatch):
     use(monkeypatch, script(tmp_path / "ffmpeg", "head -c 1001 /dev/zero"))
-    with ffmpeg.Decoder(f"file:{tmp_path / 'a'}", "file", ffmpeg.Wanted(channels=channels), 5) as decoder:
+    with ffmpeg.Decoder(f"file:{tmp_path / 'a'}", "file", DecodeRequest(channels=channels), 5) as decoder:
         assert sum(map(len, decoder.blocks(500))) == 1001 // (2 * channels) * 2 * channels
 
 
@@ -283,29 +266,6 @@ def test_another_decoder_goes_on_behind_the_place_where_one_gave_up(tmp_path, mo
     assert offset(found[start + samples :], whole, start + samples) == 0
 
 
-@pytest.fixture
-def fresh_search():
-    find_ffmpeg.cache_clear()
-    yield
-    find_ffmpeg.cache_clear()
-
-
-def test_an_ffmpeg_on_the_path_comes_first(tmp_path, monkeypatch, fresh_search):
-    (tmp_path / "ffmpeg").write_text("#!/bin/sh\n")
-    (tmp_path / "ffmpeg").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_ffmpeg() == str(tmp_path / "ffmpeg")
-
-
-def test_without_an_ffmpeg_on_the_path_the_shipped_one_decodes(tmp_path, monkeypatch, fresh_search):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE", raising=False)
-    assert "imageio_ffmpeg" in find_ffmpeg()
-    assert ffmpeg.ffmpeg_version()
-    with decoder_of(SAMPLES / "letter.flac", 30) as decoder:
-        assert sum(map(len, decoder.blocks(16_000))) > 13 * 32_000
-
-
 def script(path: pathlib.Path, body: str) -> str:
     """A program that stands in for ffmpeg."""
     path.write_text(f"#!/bin/sh\n{body}\n")
@@ -314,7 +274,7 @@ def script(path: pathlib.Path, body: str) -> str:
 
 
 def use(monkeypatch, program: str) -> None:
-    monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: program)
+    monkeypatch.setattr(ffmpeg_command, "find_ffmpeg", lambda: program)
 
 
 def test_blocks_have_the_size_asked_for_and_a_half_sample_is_left_out(tmp_path, monkeypatch):
@@ -369,9 +329,10 @@ def alive(pid: int) -> bool:
 def test_no_decoder_survives_the_end_of_its_process(tmp_path):
     program = script(tmp_path / "ffmpeg", 'echo $$ > "$0.pid"; head -c 4000 /dev/zero; exec sleep 600')
     code = (
-        "import pathlib, sys; from transforms.media import ffmpeg;"
-        f"ffmpeg.find_ffmpeg = lambda: {program!r};"
-        "decoder = ffmpeg.Decoder('file:a', 'file', ffmpeg.Wanted(), 30); next(decoder.blocks(1000)); sys.exit(7)"
+        "import sys; from transforms.media import ffmpeg, ffmpeg_command;"
+        f"ffmpeg_command.find_ffmpeg = lambda: {program!r};"
+        "decoder = ffmpeg.Decoder('file:a', 'file', ffmpeg_command.DecodeRequest(), 30);"
+        "next(decoder.blocks(1000)); sys.exit(7)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 7
     assert not alive(int(pathlib.Path(f"{program}.pid").read_text()))

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.conftest import SAMPLES
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 from transforms.media.headers import HEAD_BYTES, READERS, Promise, promised
 
 PICTURE = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=10:d=13", "-c:v", "flv1"]

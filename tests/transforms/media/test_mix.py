@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import SAMPLES, pcm_of, write_channels
-from transforms.media import ffmpeg
+from transforms.media import ffmpeg, ffmpeg_command
+from transforms.media.ffmpeg_command import DecodeRequest
 from transforms.media.mix import mixed, one_of_many, one_of_two
 from transforms.records import SAMPLE_RATE_HZ
 
-PROGRAMS = [ffmpeg.find_ffmpeg(), imageio_ffmpeg.get_ffmpeg_exe()]
+PROGRAMS = [ffmpeg_command.find_ffmpeg(), imageio_ffmpeg.get_ffmpeg_exe()]
 ORDINARY = {
     "mono.mp3": ["-ac", "1", "-ar", "44100"],
     "stereo.wav": ["-af", "pan=stereo|c0=c0|c1=0.6*c0", "-ar", "48000"],
@@ -28,7 +29,7 @@ ORDINARY = {
 
 
 def start_of(path: pathlib.Path):
-    return lambda channels: ffmpeg.Decoder(f"file:{path}", "file", ffmpeg.Wanted(channels=channels), 60)
+    return lambda channels: ffmpeg.Decoder(f"file:{path}", "file", DecodeRequest(channels=channels), 60)
 
 
 def mix_of(path: pathlib.Path) -> np.ndarray:
@@ -55,7 +56,7 @@ def test_ordinary_sound_is_what_ffmpeg_mixes_to_the_bit(name, program, monkeypat
         tmp_path / name,
     ]
     subprocess.run(command, check=True)
-    monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: program)
+    monkeypatch.setattr(ffmpeg_command, "find_ffmpeg", lambda: program)
     with start_of(tmp_path / name)(1) as decoder:
         alone = np.frombuffer(b"".join(decoder.blocks(SAMPLE_RATE_HZ)), np.int16)
     assert np.array_equal(mix_of(tmp_path / name), alone)
@@ -65,7 +66,7 @@ def test_ordinary_sound_is_what_ffmpeg_mixes_to_the_bit(name, program, monkeypat
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("share", [1.0, 0.95])
 def test_where_channels_cancel_the_left_one_is_taken(speech, share, program, monkeypatch, tmp_path):
-    monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: program)
+    monkeypatch.setattr(ffmpeg_command, "find_ffmpeg", lambda: program)
     both = np.stack([speech, np.round(-share * speech)], axis=1).astype(np.int16)
     mix = mix_of(write_channels(tmp_path / "a.wav", both))
     differs = np.abs(mix.astype(int) - speech).reshape(-1) > 1
@@ -75,7 +76,7 @@ def test_where_channels_cancel_the_left_one_is_taken(speech, share, program, mon
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("channels", [4, 6, 10, 60])
 def test_channels_that_stand_nowhere_are_mixed_as_loud_as_they_are(speech, channels, program, monkeypatch, tmp_path):
-    monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: program)
+    monkeypatch.setattr(ffmpeg_command, "find_ffmpeg", lambda: program)
     spoken = speech[: 4 * SAMPLE_RATE_HZ]
     for name, gains in {"one": np.eye(channels)[3], "all": np.ones(channels)}.items():
         with wave.open(str(tmp_path / name), "wb") as out:  # says how many channels there are, and no more

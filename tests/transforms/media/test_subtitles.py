@@ -10,7 +10,7 @@ import pytest
 import webvtt
 
 from transforms.media.cues import cut_cues
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 from transforms.media.subtitles import srt, vtt
 from transforms.records import Segment
 

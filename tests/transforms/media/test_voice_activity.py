@@ -12,13 +12,14 @@ import pytest
 
 from tests.conftest import ROOT, SAMPLES, TRUTH
 from transforms.media import ffmpeg
+from transforms.media.ffmpeg_command import DecodeRequest
 from transforms.media.voice_activity import BLOCK_SAMPLES, FRAME_SAMPLES, VoiceActivity
 from transforms.media.windows import FRAME_S
 
 
 @pytest.fixture(scope="module")
 def letter() -> np.ndarray:
-    with ffmpeg.Decoder(f"file:{SAMPLES / 'letter.flac'}", "file", ffmpeg.Wanted(), 30) as decoder:
+    with ffmpeg.Decoder(f"file:{SAMPLES / 'letter.flac'}", "file", DecodeRequest(), 30) as decoder:
         return np.frombuffer(b"".join(decoder.blocks(BLOCK_SAMPLES)), np.int16)
 
 

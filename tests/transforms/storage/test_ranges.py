@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from transforms.media import ffmpeg
+from transforms.media import ffmpeg, ffmpeg_command
+from transforms.media.ffmpeg_command import DecodeRequest
 from transforms.storage import MediaSource, StorageError, ranges
 from transforms.storage.ranges import FIRST_BLOCK, LARGEST_BLOCK, NEAR, RangeReader, served
 
@@ -94,7 +95,7 @@ class Answer(NamedTuple):
 
 
 def run_ffmpeg(*words: object) -> None:
-    subprocess.run([ffmpeg.find_ffmpeg(), "-v", "error", "-y", *map(str, words)], check=True)
+    subprocess.run([ffmpeg_command.find_ffmpeg(), "-v", "error", "-y", *map(str, words)], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def films(folder) -> tuple[pathlib.Path, pathlib.Path]:
 
 
 def decode(source: MediaSource) -> Decoded:
-    with ffmpeg.Decoder(source.url, source.protocols, ffmpeg.Wanted(), 60) as decoder:
+    with ffmpeg.Decoder(source.url, source.protocols, DecodeRequest(), 60) as decoder:
         pcm = b"".join(decoder.blocks(16_000))
         ended_well, log = decoder.finish()
         return Decoded(pcm, ended_well, decoder.cut_short(), log)
@@ -249,7 +250,7 @@ def test_a_reading_that_another_one_cut_off_does_not_pass_for_whole(media):
     whole = media("a.wav").read_bytes()
     with (
         served(Store(whole), len(whole), "a.wav") as source,
-        ffmpeg.Decoder(source.url, source.protocols, ffmpeg.Wanted(), 60) as decoder,
+        ffmpeg.Decoder(source.url, source.protocols, DecodeRequest(), 60) as decoder,
     ):
         blocks = decoder.blocks(1600)
         next(blocks)

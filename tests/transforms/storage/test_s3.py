@@ -28,7 +28,7 @@ from tests.conftest import write_wav
 from tests.proxy import FaultProxy
 from tests.s3 import S3Server
 from tests.servers import QuietHandler, free_port, served
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 from transforms.storage import ChangedError, StorageError, Stores, join, s3, s3_errors
 from transforms.storage.profiles import S3Profile
 from transforms.storage.s3 import S3Store

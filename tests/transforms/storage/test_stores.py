@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import SAMPLES
-from transforms.media.ffmpeg import find_ffmpeg
+from transforms.media.ffmpeg_command import find_ffmpeg
 from transforms.storage import ChangedError, Stores, join
 
 KEY = "a b+c%20d#e?f/ü/हिन्दी.wav"
