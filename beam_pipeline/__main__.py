@@ -14,6 +14,7 @@ from typing import NoReturn
 from beam_pipeline import terminal
 from beam_pipeline.errors import RunFailedError, UsageError
 from beam_pipeline.parser import check_beam_flags, parse
+from beam_pipeline.run.places import first_look
 from transforms.storage.secrets import guard_logs, register_in
 from transforms.work.exit_code import ExitCode
 
@@ -30,31 +31,36 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
     try:
         flags, beam_flags = parse(words)
         log_at(flags.log_level)
+        first_look(flags)
         return _run(flags, beam_flags, words)
     except UsageError as error:
         terminal.complain(f"error: {error}\nSee python -m beam_pipeline --help.")
         return ExitCode.USAGE
+    except ValueError as error:
+        terminal.complain(f"error: {error}")
+        return ExitCode.USAGE
+    except OSError as error:  # of a store
+        terminal.complain(f"error: {error}")
+        return ExitCode.FAILED
 
 
 def _run(flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> ExitCode:
     """What the flags ask for. Beam and what it needs are imported here, when the flags are known to be meant."""
-    from beam_pipeline.run import launch
-    from beam_pipeline.run.dry import dry_run
     from beam_pipeline.run.job import at_commit, make_job
+    from beam_pipeline.run.target import REFUSED
 
     try:
         check_beam_flags(beam_flags)
         job = make_job(flags)
         if flags.dry_run:
+            from beam_pipeline.run.dry import dry_run
+
             job = at_commit(job, flags).in_generation(anew=flags.overwrite)
             return dry_run(job, flags, beam_flags)
-        return launch.launch(job, flags, beam_flags, words).code
-    except UsageError:
-        raise
-    except ValueError as error:
-        terminal.complain(f"error: {error}")
-        return ExitCode.USAGE
-    except launch.REFUSED as error:
+        from beam_pipeline.run.launch import launch  # and torch, of which a dry run has no need
+
+        return launch(job, flags, beam_flags, words).code
+    except REFUSED as error:
         terminal.complain(f"error: {error}")
     except RunFailedError as error:
         logging.getLogger("beam_pipeline").error("the run failed: %s", error)

@@ -15,6 +15,7 @@ import apache_beam as beam
 from beam_pipeline.run.job import Job
 from transforms.collect_media import CollectMedia
 from transforms.decode_audio import DecodeAudio
+from transforms.engines.handler import SpeechHandler
 from transforms.plan_work import PlanWork
 from transforms.save_media import SaveMedia
 from transforms.transcribe_speech import TranscribeSpeech
@@ -29,7 +30,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> beam.PCollection[dict[str, Any]]
         | "CollectMedia" >> CollectMedia(job.inputs, job.watch)
         | "PlanWork" >> PlanWork(job.layers, job.plan, job.watch)
         | "DecodeAudio" >> DecodeAudio(job.layers, job.decode, job.watch)
-        | "TranscribeSpeech" >> TranscribeSpeech(job.handler, job.layers, job.provenance, job.watch)
+        | "TranscribeSpeech" >> TranscribeSpeech(SpeechHandler(job.engine), job.layers, job.provenance, job.watch)
         | "TranslateText" >> TranslateText(job.layers, job.translate, job.watch)
         | "SaveMedia" >> SaveMedia(job.layers, job.save, job.watch)
         | "WriteDataset" >> WriteDataset(job.layers, job.provenance, job.dataset, job.watch)

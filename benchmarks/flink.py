@@ -56,7 +56,7 @@ def job(words: list[str], asleep: float | None = None) -> int:
     from beam_pipeline.parser import parse
     from beam_pipeline.run import launch
     from beam_pipeline.run.job import make_job
-    from beam_pipeline.run.submit import find_target
+    from beam_pipeline.run.target import find_target
 
     flags, given = parse([*words, "--model", "demo", "--formats", "json", "--log_level", "ERROR"])
     made = make_job(flags)

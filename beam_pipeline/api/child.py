@@ -21,6 +21,7 @@ from beam_pipeline.__main__ import leave, log_at
 from beam_pipeline.config import words_of
 from beam_pipeline.errors import RunFailedError, UsageError
 from beam_pipeline.parser import check_beam_flags, parse
+from beam_pipeline.run.places import first_look
 from beam_pipeline.terminal import prepare
 from transforms.storage.secrets import LOGGED, redacted, register_in
 from transforms.work.exit_code import ExitCode
@@ -62,7 +63,7 @@ def main() -> ExitCode:
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_caller, daemon=True).start()
     log_at(request["level"], channel)
-    from beam_pipeline.run import launch
+    from beam_pipeline.run.target import REFUSED
     from transforms.work.lease import OccupiedError
 
     try:
@@ -70,7 +71,7 @@ def main() -> ExitCode:
     except ValueError as error:
         channel.send("usage", redacted(error, LOGGED))
         return ExitCode.USAGE
-    except (*launch.REFUSED, RunFailedError) as error:
+    except (*REFUSED, RunFailedError) as error:
         channel.send("in use" if isinstance(error, OccupiedError) else "failed", redacted(error, LOGGED))
         return ExitCode.FAILED
     channel.send("ended", ended)
@@ -81,7 +82,7 @@ def run(options: Mapping[str, Any]) -> dict[str, Any]:
     """Run the job that the options describe, and give how it ended, with what is needed to read its output.
 
     Raises:
-        ValueError, launch.REFUSED, RunFailedError: as `launch.launch` does.
+        ValueError, REFUSED, RunFailedError: as `launch.launch` does.
     """
     if alone := NOT_FROM_PYTHON.keys() & options.keys():
         raise UsageError(NOT_FROM_PYTHON[min(alone)])
@@ -90,6 +91,7 @@ def run(options: Mapping[str, Any]) -> dict[str, Any]:
     flags, beam_flags = parse(words)
     if flags.dry_run:  # a config file asks for it
         raise UsageError(NOT_FROM_PYTHON["dry_run"])
+    first_look(flags)
     from beam_pipeline.run import launch
     from beam_pipeline.run.job import make_job
 

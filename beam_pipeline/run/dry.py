@@ -25,7 +25,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
 from beam_pipeline.run.estimate import Extent, Outlook, foresee
 from beam_pipeline.run.found import find
 from beam_pipeline.run.job import Job
-from beam_pipeline.run.submit import find_target
+from beam_pipeline.run.target import find_target
 from beam_pipeline.terminal import answer
 from runners.dataflow.machines import DEFAULT_GPU, GPUS
 from runners.presets import DATAFLOW_WORKERS

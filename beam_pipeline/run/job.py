@@ -13,20 +13,20 @@ from collections.abc import Callable
 from typing import Any
 
 from beam_pipeline import options
+from beam_pipeline.run.places import check_places, stores_of, suffixes_of
 from transforms.dead_letters import FailureLimit
 from transforms.decode_audio import DecodeConfig
 from transforms.dofns.metrics import UNWATCHED, Watch
 from transforms.engines.catalog import DEMO_NOTICE, ModelFacts, commit_of
-from transforms.engines.handler import SpeechHandler
 from transforms.engines.languages import known_code, target_code
+from transforms.engines.protocol import Engine
 from transforms.engines.registry import ENGINES
 from transforms.inputs.listing import Inputs
 from transforms.media.chunks import ChunkConfig
 from transforms.media.windows import WindowConfig
 from transforms.plan_work import PlanConfig
 from transforms.save_media import SaveConfig
-from transforms.storage import StorageError, Stores
-from transforms.storage.profiles import read_profiles
+from transforms.storage import Stores
 from transforms.translate_text import TranslateConfig
 from transforms.translators.protocol import TranslatorSettings
 from transforms.translators.registry import TRANSLATORS
@@ -46,7 +46,7 @@ class Job:
     layers: Layers
     plan: PlanConfig
     decode: DecodeConfig
-    handler: SpeechHandler
+    engine: Engine
     provenance: Provenance
     translate: TranslateConfig
     save: SaveConfig
@@ -89,8 +89,8 @@ def make_job(flags: argparse.Namespace, commit: str = "") -> Job:
     if not 0 <= flags.metrics_port <= 65_535:
         raise ValueError(f"--metrics_port {flags.metrics_port} is no port: choose from 1 to 65535")
     changed = _changed(flags)
-    stores = Stores(read_profiles(flags.stores))
-    output = _check_places(flags, stores)
+    stores = stores_of(flags)
+    output = check_places(flags, stores)
     engine = ENGINES[flags.engine].load().from_options(vars(flags) | ({"model_revision": commit} if commit else {}))
     model, languages = engine.model, engine.languages()
     _settle_languages(flags, languages)
@@ -106,12 +106,12 @@ def make_job(flags: argparse.Namespace, commit: str = "") -> Job:
     translate = TranslateConfig(_translator(flags), flags.translate_concurrency)
     layers = _layers(flags, output, model, decode, save, translate)
     return Job(
-        inputs=Inputs(tuple(flags.input), stores, layers, flags.keep_missing, _suffixes(flags), languages),
+        inputs=Inputs(tuple(flags.input), stores, layers, flags.keep_missing, suffixes_of(flags), languages),
         model=model,
         layers=layers,
         plan=PlanConfig(flags.retry_failed, decode.chunks),
         decode=decode,
-        handler=SpeechHandler(engine),
+        engine=engine,
         provenance=Provenance(flags.engine, model.name, flags.translate_to if by_model else ""),
         translate=translate,
         save=save,
@@ -124,32 +124,6 @@ def make_job(flags: argparse.Namespace, commit: str = "") -> Job:
             keep_missing=flags.keep_missing,
         ),
     )
-
-
-def _check_places(flags: argparse.Namespace, stores: Stores) -> str:
-    """The canonical output, when every place is one that a store serves."""
-    for name, places in (("input", flags.input), ("output", [flags.output])):
-        if not all(place.removeprefix("file://").strip() for place in places):
-            raise ValueError(f"--{name} is empty: is a variable not set? Write . for the current folder")
-    try:
-        for place in [*flags.input, flags.output]:
-            stores.serving(place)
-    except StorageError as error:
-        raise ValueError(str(error)) from error
-    store = stores.serving(flags.output)
-    if not hasattr(store, "put"):
-        raise ValueError(f"--output {flags.output}: media can be read from there, and nothing written")
-    return store.canonical(flags.output)
-
-
-def _suffixes(flags: argparse.Namespace) -> tuple[str, ...]:
-    """--suffixes as `suffix_of` gives them; "" for names without one."""
-    for suffix in flags.suffixes:
-        if not re.fullmatch(r"\.?[^./\\\s]*", suffix) or not suffix:
-            raise ValueError(
-                f"--suffixes {suffix!r}: write the end of a name, such as .xyz, or . for names without one"
-            )
-    return tuple(sorted({f".{suffix.lstrip('.').lower()}".removesuffix(".") for suffix in flags.suffixes}))
 
 
 def _check_translation(flags: argparse.Namespace) -> None:

@@ -19,18 +19,17 @@ from beam_pipeline.run.found import find, kinds
 from beam_pipeline.run.heartbeat import alive
 from beam_pipeline.run.job import Job, at_commit
 from beam_pipeline.run.outcome import cause, tell_outcome
+from beam_pipeline.run.places import check_input
 from beam_pipeline.run.progress import Progress
 from beam_pipeline.run.record import counters, first_record
-from beam_pipeline.run.submit import RunnerError, Target, check_scratch, find_target, submit, wait
+from beam_pipeline.run.submit import submit, wait
+from beam_pipeline.run.target import Target, check_scratch, find_target
 from beam_pipeline.terminal import tell
 from runners.jobs import still_runs
 from transforms.dofns.metrics import Watch
-from transforms.engines.catalog import DEMO_NOTICE, ModelError
-from transforms.inputs.folders import Skipped, Tally
-from transforms.inputs.listing import list_inputs
+from transforms.engines.catalog import DEMO_NOTICE
 from transforms.media.ffmpeg_command import ffmpeg_version
 from transforms.media.ffmpeg_process import kill_decoders
-from transforms.records import DeadLetter
 from transforms.storage import join
 from transforms.storage.secrets import LOGGED, redacted
 from transforms.storage.texts import shell
@@ -40,9 +39,7 @@ from transforms.work.layers import LOST, RECORD, forget_inventory, json_bytes
 from transforms.work.lease import OccupiedError, Owner, claim
 from transforms.work.own_files import Found, commit_published, was_begun
 
-REFUSED = (ModelError, RunnerError, OccupiedError, OSError)  # the run cannot begin now; stores raise OSErrors
 STOPPED = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
-SHOWN = 3  # dead letters in a message
 
 log = logging.getLogger("beam_pipeline")
 
@@ -75,7 +72,7 @@ def check(job: Job, target: Target) -> None:
     Raises:
         ValueError: with what to do about it.
     """
-    _check_input(job)
+    check_input(job.inputs)
     try:
         ffmpeg_version()
     except (RuntimeError, OSError) as error:
@@ -84,21 +81,7 @@ def check(job: Job, target: Target) -> None:
         ) from error
     check_scratch(target, job.inputs.stores)
     if target.remote is None:
-        log.info("model %s on %s", job.model.name, job.handler.engine.place())
-
-
-def _check_input(job: Job) -> None:
-    """Raise ValueError where the input holds no media; returns at the first one."""
-    tally, reasons = Tally(), list[str]()
-    for found in list_inputs(b"", job.inputs):
-        if isinstance(found, Skipped):
-            tally.add(found)
-        elif not isinstance(found, DeadLetter):
-            return
-        elif len(reasons) < SHOWN:
-            reasons.append(f"{found.media.id}: {found.message}")
-    passed_over = f" Passed over: {tally.words()}" if tally.words() else ""
-    raise ValueError(f"no media found. {'; '.join(reasons)}{passed_over}")
+        log.info("model %s on %s", job.model.name, job.engine.place())
 
 
 def run(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -> Ended:

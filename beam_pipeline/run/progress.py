@@ -5,6 +5,7 @@ The steps send counts as datagrams, which works from threads and from other proc
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -59,6 +60,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        with contextlib.suppress(OSError):  # a full buffer: it ends with its next look
+            self._socket.sendto(b"", self._socket.getsockname())  # behind all that has come
         self._thread.join()
         self._above_the_bar.__exit__(kind, error, trace)
         if self._stop_serving:
@@ -107,9 +110,12 @@ class Progress:
         until = time.monotonic() + REFRESH_S
         while time.monotonic() < until:
             try:
-                self.counts.update(counted(self._socket.recv(65_535)))
+                datagram = self._socket.recv(65_535)
             except TimeoutError:
                 return
+            if not datagram and self._stop.is_set():
+                return
+            self.counts.update(counted(datagram))
 
     def _bar(self) -> tqdm | None:
         if not (self._shown and on_terminal()):

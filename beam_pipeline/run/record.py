@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from beam_pipeline.run.job import Job
-from beam_pipeline.run.submit import Target
+from beam_pipeline.run.target import Target
 from runners.versions import installed
 from transforms.dofns.figures import STEPS
 from transforms.engines.catalog import DEMO_NOTICE

@@ -189,7 +189,7 @@ def test_a_language_is_the_same_work_however_it_is_written(words, same, monkeypa
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     one, other = job(*words), job(*same)
     assert dataclasses.replace(one.layers, run="") == dataclasses.replace(other.layers, run="")
-    assert one.handler.engine == other.handler.engine
+    assert one.engine == other.engine
 
 
 def test_the_languages_of_a_manifest_are_held_against_those_of_the_model():
@@ -249,7 +249,7 @@ def test_the_defaults_of_the_flags_are_those_of_the_steps():
     made = job()
     assert made.decode == dataclasses.replace(DecodeConfig(), windows=made.decode.windows)
     assert made.decode.windows == WindowConfig(max_window_s=made.model.longest_window_s)
-    assert made.handler.engine.settings == WhisperSettings(made.model)
+    assert made.engine.settings == WhisperSettings(made.model)
     assert made.translate == TranslateConfig()
     assert made.save == SaveConfig()
     assert made.plan == PlanConfig()
@@ -281,6 +281,8 @@ LIGHT = {
         ["beam_pipeline", "--help"],
         ["beam_pipeline", "--input", "a", "--output", "b", "--modle", "demo"],
         ["beam_pipeline", "--input", "a", "--output", "b", "--num_shards", "x"],
+        ["beam_pipeline", "--input", "", "--output", "b"],
+        ["beam_pipeline", "--input", "nothere.mp3", "--output", "b"],
         ["beam_pipeline.status", "--output", "nowhere"],
         ["beam_pipeline.failures", "--output", "nowhere"],
     ],

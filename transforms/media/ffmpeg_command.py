@@ -68,7 +68,17 @@ def find_ffmpeg() -> str:
 
 
 def ffmpeg_version() -> str:
-    command = [find_ffmpeg(), "-version"]
+    """The version of the ffmpeg that is used, asked for once a process.
+
+    Raises:
+        RuntimeError, OSError: there is none that runs.
+    """
+    return _version(find_ffmpeg())
+
+
+@functools.cache
+def _version(program: str) -> str:
+    command = [program, "-version"]
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
     return run.stdout.split()[2]
 
