@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests import runs
 from transforms.decode_audio import DecodeConfig, decode
 from transforms.engines.catalog import describe
 from transforms.engines.handler import SpeechHandler
@@ -26,7 +27,7 @@ from transforms.records import MediaChunk, MediaFile, SpeechWindow
 from transforms.storage import Entry
 from transforms.storage.local import LocalStore
 
-pytest_plugins = ["tests.s3", "tests.gcs", "tests.flink", "tests.dataflow", "tests.dags"]
+pytest_plugins = ["tests.tiers", "tests.s3", "tests.gcs", "tests.flink", "tests.dataflow", "tests.dags"]
 
 ROOT = pathlib.Path(__file__).parent.parent
 SAMPLES = ROOT / "examples" / "media"
@@ -105,12 +106,11 @@ def demo_model():
 
 @pytest.fixture
 def cli(tmp_path):
-    """Runs the command line in a process of its own and returns it with its output."""
+    """Runs the command line in an empty folder, and tells how it ended."""
 
-    def run(*words: object, env: dict[str, str] | None = None, timeout: float = 300) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "beam_pipeline", *map(str, words)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(env or {})}
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=timeout)
+    def run(*words: object, env: dict[str, str] | None = None, timeout: float = 300) -> runs.Ran:
+        environment = {"PYTHONPATH": str(ROOT), **(env or {})}
+        return runs.run(*words, cwd=tmp_path, env=environment, timeout=timeout)
 
     return run
 

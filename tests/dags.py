@@ -53,7 +53,6 @@ class Airflow:
             "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
             "AIRFLOW_CONN_BEAM_PIPELINE": json.dumps(connection),
             "AIRFLOW_VAR_BEAM_PIPELINE_PYTHON": sys.executable,
-            "OMP_NUM_THREADS": "1",
         }
 
     def python(self, code: str) -> Any:

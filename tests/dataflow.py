@@ -132,7 +132,7 @@ class DataflowStub:
         given = self.jobs[job_id]["environment"]["sdkPipelineOptions"]["options"]
         whole = {name: int(value) if isinstance(value, float) else value for name, value in given.items()}
         command = [sys.executable, "-c", RUN, given["pipelineUrl"], json.dumps(whole)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         self._processes[job_id] = subprocess.Popen(command, env=environment, **pipes)
         self.jobs[job_id]["currentState"] = "JOB_STATE_RUNNING"

@@ -12,6 +12,8 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from typing import Any, NamedTuple
@@ -24,6 +26,7 @@ from transforms.storage.profiles import read_profiles
 CHANGES = ("put", "put_new", "put_file", "delete")
 PRELOADED = ["beam_pipeline.run.launch", "transforms.engines.whisper_model", "transforms.translators.openai"]
 Place = str | pathlib.Path
+ROOT = pathlib.Path(__file__).parent.parent
 TIMES = ("decode_sec", "infer_sec")  # differ from run to run
 
 _starts = multiprocessing.get_context("forkserver")
@@ -34,8 +37,13 @@ class Ran(NamedTuple):
     """How a run ended: its exit code (negative: the signal that killed it), what it printed, what it changed."""
 
     code: int
-    said: str
+    out: str
+    err: str
     changes: list[str]  # "put _work/…", in order
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
 
 
 def run(
@@ -48,9 +56,11 @@ def run(
 ) -> Ran:
     """Run the main job; `stop_after` kills it with SIGKILL behind so many changes below `of` in its output."""
     with tempfile.TemporaryDirectory() as folder:
-        said, changes = pathlib.Path(folder, "said"), pathlib.Path(folder, "changes")
+        out, err, changes = (pathlib.Path(folder, name) for name in ("out", "err", "changes"))
+        for path in (out, err, changes):
+            path.touch()
         here = cwd or pathlib.Path.cwd()
-        arguments = (list(map(str, words)), {**os.environ, **(env or {})}, here, said, changes, stop_after, of)
+        arguments = (list(map(str, words)), {**os.environ, **(env or {})}, here, (out, err), changes, stop_after, of)
         process = _starts.Process(target=_run, args=arguments)
         process.start()
         process.join(timeout)
@@ -58,29 +68,39 @@ def run(
         process.kill()
         process.join()
         assert process.exitcode is not None
-        assert not hung, f"still running after {timeout} s:\n{said.read_text()}"
-        return Ran(process.exitcode, said.read_text(), changes.read_text().splitlines())
+        ran = Ran(process.exitcode, out.read_text(), err.read_text(), changes.read_text().splitlines())
+        assert not hung, f"still running after {timeout} s:\n{ran.said}"
+        return ran
+
+
+def run_anew(*words: object, env: dict[str, str], cwd: Place, timeout: float = 300) -> Ran:
+    """Run the command line in a process that has imported nothing yet: some of what is imported reads variables."""
+    command = [sys.executable, "-m", "beam_pipeline", *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=timeout)
+    return Ran(done.returncode, done.stdout, done.stderr, [])
 
 
 def _run(
     words: list[str],
     env: dict[str, str],
     cwd: Place,
-    said: pathlib.Path,
+    said: tuple[pathlib.Path, pathlib.Path],
     changes: pathlib.Path,
     stop_after: int,
     of: str,
 ) -> None:
-    for number, path in ((1, said), (2, said)):
+    for number, path in enumerate(said, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.clear()  # the process that this one was forked from has that of its own start
     os.environ.update(env)
     os.chdir(cwd)
     from beam_pipeline.__main__ import main
 
-    output = words[words.index("--output") + 1]
-    _watch(output, changes, stop_after, of)
+    if "--output" in words:
+        _watch(words[words.index("--output") + 1], changes, stop_after, of)
     code = main(words)
+    sys.stdout.flush()
     os._exit(code)
 
 

@@ -124,7 +124,7 @@ def transformers_serve(home: pathlib.Path) -> Iterator[str]:
     (home / "hub").mkdir(parents=True)
     port = free_port()
     program = pathlib.Path(sys.executable).parent / "transformers"
-    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
     command = [str(program), "serve", "--host", "127.0.0.1", "--port", str(port)]
     with running(command, f"http://127.0.0.1:{port}/health", home / "log", environment):
         yield f"http://127.0.0.1:{port}/v1"

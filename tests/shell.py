@@ -19,7 +19,6 @@ def shell(
         **os.environ,
         "PYTHON": sys.executable,
         "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
         **variables,
     }
     given = {name: value for name, value in environment.items() if value is not None}

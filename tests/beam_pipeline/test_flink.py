@@ -39,7 +39,7 @@ def command(*words: object) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def run(*words: object, timeout: float = 400) -> subprocess.CompletedProcess[str]:

@@ -109,7 +109,7 @@ class Hub:
 
 def accept(*words, **env):
     command = [sys.executable, str(ROOT / "benchmarks" / "accept.py"), *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **env}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 

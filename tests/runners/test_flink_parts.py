@@ -43,9 +43,9 @@ def executable(path: pathlib.Path, script: str) -> pathlib.Path:
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
     """The one line of a run that failed at once."""
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr.splitlines()[-1]
+    assert done.code == 1, done.err
+    assert "Traceback" not in done.err
+    return done.err.splitlines()[-1]
 
 
 @contextlib.contextmanager
@@ -126,8 +126,8 @@ def test_java_is_looked_at_first(cli, tmp_path, java, message):
 
 def test_leaving_a_job_needs_a_cluster(cli, tmp_path):
     done = cli(*INPUT, "--output", tmp_path, "--no_wait")
-    assert done.returncode == 2
-    assert "--no_wait needs a place to leave the job to" in done.stderr
+    assert done.code == 2
+    assert "--no_wait needs a place to leave the job to" in done.err
 
 
 def test_a_port_that_is_taken_is_named_and_nothing_is_left(tmp_path):

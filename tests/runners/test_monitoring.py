@@ -230,6 +230,6 @@ def test_a_port_that_is_taken_ends_a_run_before_it_begins(cli, tmp_path):
     with http.server.ThreadingHTTPServer(("0.0.0.0", 0), http.server.BaseHTTPRequestHandler) as other:
         flags = ("--input", SAMPLES, "--output", tmp_path / "out", "--model", "demo")
         done = cli(*flags, "--metrics_port", other.server_port)
-    assert done.returncode == 2
-    assert f"error: --metrics_port {other.server_port} cannot be served: Address already in use" in done.stderr
+    assert done.code == 2
+    assert f"error: --metrics_port {other.server_port} cannot be served: Address already in use" in done.err
     assert not (tmp_path / "out").exists()

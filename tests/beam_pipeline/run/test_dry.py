@@ -17,11 +17,11 @@ DONE, USAGE, DEAD_LETTERS = 0, 2, 3
 def test_a_dry_run_lists_what_would_be_done_and_does_nothing(cli, tmp_path):
     out = tmp_path / "out"
     done = cli("--input", SAMPLES, "gone.mp4", "--output", out, "--model", "demo", "--dry_run")
-    assert done.returncode == 0, done.stderr
-    assert "transcribe    letter.flac" in done.stdout
-    assert "failed: missing  gone.mp4" in done.stdout
+    assert done.code == 0, done.err
+    assert "transcribe    letter.flac" in done.out
+    assert "failed: missing  gone.mp4" in done.out
     totals = ["7 transcribe, 1 failed: missing", "passed over: 2 not_by_suffix (2 .json)"]
-    assert done.stdout.splitlines()[-2:] == totals
+    assert done.out.splitlines()[-2:] == totals
     assert not out.exists()
 
 
@@ -76,7 +76,7 @@ def test_another_format_is_files_to_write_and_what_is_not_there_has_failed(half_
 
 def test_for_dataflow_the_document_has_the_numbers_of_the_estimate_also_where_it_would_be_refused(cli, half_done):
     done = cli(*half_done, "--dry_run", "--json", "--runner=DataflowRunner", "--log_level", "ERROR")
-    estimate = json.loads(done.stdout)["estimate"]
+    estimate = json.loads(done.out)["estimate"]
     audio_h = sum(TRUTH[name]["duration"] for name in ("letter.flac", "office.mp3")) / 3600
     assert estimate.pop("audio_hours") == pytest.approx(audio_h, abs=0.001)
     assert estimate.pop("hours") == pytest.approx(START_H, abs=0.01)
@@ -84,11 +84,11 @@ def test_for_dataflow_the_document_has_the_numbers_of_the_estimate_also_where_it
     assert 0 < estimate.pop("usd") < 1
     asked = {"media": 2, "looked_into": 2, "workers": 2, "machine": "g2-standard-8", "gpu": "nvidia-l4"}
     assert estimate == asked
-    assert (done.returncode, done.stderr.startswith("error: ")) == (USAGE, True)
+    assert (done.code, done.err.startswith("error: ")) == (USAGE, True)
 
 
 def test_json_of_anything_but_a_dry_run_is_wrong_usage(cli, tmp_path):
     done = cli("--input", SAMPLES, "--output", tmp_path / "out", "--model", "demo", "--json")
-    assert (done.returncode, done.stdout) == (USAGE, "")
-    assert done.stderr.startswith("error: --json says how --dry_run prints: give both.")
+    assert (done.code, done.out) == (USAGE, "")
+    assert done.err.startswith("error: --json says how --dry_run prints: give both.")
     assert not (tmp_path / "out").exists()
