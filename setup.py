@@ -1,3 +1,4 @@
-from setuptools import setup  # Beam stages code with --setup_file; the rest stands in pyproject.toml
+# Beam stages code with --setup_file; the rest stands in pyproject.toml
+from setuptools import setup
 
 setup()

@@ -24,8 +24,9 @@ COMMANDS["run"] = "beam_pipeline.__main__"
 
 def main(argv: Sequence[str] | None = None) -> ExitCode:
     """Run the command and return its exit code."""
-    terminal.prepare()
-    log_at("INFO")  # before Beam is imported, which warns of what it does without
+    terminal.configure_streams()
+    # before Beam is imported, which warns of what it does without
+    log_at("INFO")
     words = sys.argv[1:] if argv is None else list(argv)
     register_in(words)
     try:
@@ -34,18 +35,18 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
         first_look(flags)
         return _run(flags, beam_flags, words)
     except UsageError as error:
-        terminal.complain(f"error: {error}\nSee python -m beam_pipeline --help.")
+        terminal.print_error(f"error: {error}\nSee python -m beam_pipeline --help.")
         return ExitCode.USAGE
     except ValueError as error:
-        terminal.complain(f"error: {error}")
+        terminal.print_error(f"error: {error}")
         return ExitCode.USAGE
     except OSError as error:  # of a store
-        terminal.complain(f"error: {error}")
+        terminal.print_error(f"error: {error}")
         return ExitCode.FAILED
 
 
 def _run(flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> ExitCode:
-    """What the flags ask for. Beam and what it needs are imported here, when the flags are known to be meant."""
+    """Run the command of these flags. Beam is imported here, after the flags have been checked."""
     from beam_pipeline.run.job import at_commit, make_job
     from beam_pipeline.run.target import REFUSED
 
@@ -61,7 +62,7 @@ def _run(flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> 
 
         return launch(job, flags, beam_flags, words).code
     except REFUSED as error:
-        terminal.complain(f"error: {error}")
+        terminal.print_error(f"error: {error}")
     except RunFailedError as error:
         logging.getLogger("beam_pipeline").error("the run failed: %s", error)
     return ExitCode.FAILED
@@ -80,13 +81,13 @@ def leave(code: ExitCode) -> NoReturn:
         # A failed run's threads may still wait for a server or a model: nothing that they do is needed any more. What
         # it started does end: decoders, and Beam's job server for Flink.
         atexit._run_exitfuncs()
-        terminal.settle()
+        terminal.flush_streams()
         os._exit(code)
     sys.exit(code)
 
 
 def log_at(level: str, *handlers: logging.Handler) -> None:
-    """Log what we say from this level on, to stderr if there is no handler, and little of what others say."""
+    """Log our own messages from this level on, to stderr if there is no handler, and few of other libraries."""
     guard_logs()
     logging.basicConfig(
         level=logging.ERROR,

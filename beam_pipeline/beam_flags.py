@@ -12,7 +12,8 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
-ONCE = ("_StoreAction",)  # of argparse's actions, the one that keeps the last value given
+# of argparse's actions, the one that keeps the last value given
+ONCE = ("_StoreAction",)
 LISTED = pathlib.Path(__file__).with_suffix(".json")
 
 

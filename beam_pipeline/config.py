@@ -1,6 +1,6 @@
-"""Options given in other ways than as words of a command line, as those words: the one encoder.
+"""Options from a config file, a template's form or Python, encoded as command-line arguments.
 
-A config file has them as text, the form of a template too, and a call from Python as values.
+A config file and the form of a template have them as text, a call from Python as values.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from beam_pipeline.options import OPTIONS
 TRUE = ("true", "yes", "on")
 
 
-def words_of(values: Mapping[str, Any]) -> list[str]:
-    """The values as words of a command line; what is unknown passes, to be refused where words are read.
+def to_arguments(values: Mapping[str, Any]) -> list[str]:
+    """The values as command-line arguments; unknown names pass, and are refused by the parser.
 
     Raises:
         UsageError: a switch that is neither on nor off, or several values of an option that takes one.
     """
-    return [word for name, value in values.items() for word in _words(name, value)]
+    return [word for name, value in values.items() for word in _arguments(name, value)]
 
 
-class Shape(NamedTuple):
+class FlagKind(NamedTuple):
     """How a flag is given."""
 
     is_switch: bool = False
@@ -34,21 +34,21 @@ class Shape(NamedTuple):
     adds_up: bool = False  # may be given several times
 
 
-def shape_of(name: str) -> Shape:
-    """How a flag of ours or of Beam's is given; one that nobody knows passes, to be refused later."""
+def flag_kind(name: str) -> FlagKind:
+    """How a flag of ours or of Beam's is given; an unknown one passes, and is refused by the parser."""
     if option := OPTIONS.get(name):
-        return Shape(option.is_switch, option.several, option.adds_up)
+        return FlagKind(option.is_switch, option.several, option.adds_up)
     known = beam_flags().get(f"--{name}")
-    return Shape(known.nargs == 0, known.nargs == "+", known.adds_up) if known else Shape(adds_up=True)
+    return FlagKind(known.nargs == 0, known.nargs == "+", known.adds_up) if known else FlagKind(adds_up=True)
 
 
 def is_required(name: str) -> bool:
-    """Whether nothing can be done without the option."""
+    """Whether the option is required."""
     return name in OPTIONS and OPTIONS[name].required
 
 
-def _words(name: str, value: Any) -> list[str]:
-    flag, shape = f"--{name}", shape_of(name)
+def _arguments(name: str, value: Any) -> list[str]:
+    flag, shape = f"--{name}", flag_kind(name)
     if shape.is_switch:
         if not isinstance(value, bool):
             raise UsageError(f"{flag} is on or off: give True or False instead of {value!r}")
@@ -63,14 +63,14 @@ def _words(name: str, value: Any) -> list[str]:
 
 
 def from_text(values: Mapping[str, Any], split: bool = False) -> dict[str, Any]:
-    """Values out of text; what was left empty is not given.
+    """Values parsed from text; empty ones are left out.
 
     Args:
         split: several values stand in one text, parted as a shell would.
     """
     given: dict[str, Any] = {}
     for name, text in values.items():
-        shape = shape_of(name)
+        shape = flag_kind(name)
         if isinstance(text, str) and not text.strip() and not is_required(name):  # those are told of
             continue
         if shape.is_switch:

@@ -2,7 +2,7 @@
 
 Media are matched by media_id, and by id where the input lies elsewhere. Rows go through a temporary database on disk,
 so that neither the number of media nor their texts need to fit into memory: held are a batch of rows and the texts of
-one media of both runs.
+one recording of both runs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from typing import Any
 
 from beam_pipeline import terminal
 from beam_pipeline.outputs.dataset import rows
-from beam_pipeline.outputs.last_run import LastRun, answered, read
-from beam_pipeline.outputs.word_error import Compared, compare_texts
+from beam_pipeline.outputs.last_run import LastRun, read, run_with_stores
+from beam_pipeline.outputs.word_error import TextComparison, compare_texts
 from beam_pipeline.parser import Parser
 from transforms.storage.texts import printable
 from transforms.work.exit_code import ExitCode
 
 DESCRIPTION = "Compare two runs: options, media, and the word error between their texts, A as the reference."
-PLACES = {"output", "path"}  # where a run writes, and where its model lies, is no difference
+# where a run writes, and where its model lies, is no difference
+PLACES = {"output", "path"}
 TABLES = """
     create table media (run, media_id, id, state, language, text);
     create table pair (a, b);
@@ -71,11 +72,11 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
         except sqlite3.OperationalError as error:
             raise OSError(f"the temporary database: {error}; set TMPDIR to a folder with room") from error
 
-    return answered(argv, made, answer)
+    return run_with_stores(argv, made, answer)
 
 
 def _show(found: dict[str, Any], as_json: bool) -> ExitCode:
-    terminal.answer(json.dumps(found, indent=1) if as_json else "\n".join(map(printable, lines(found))))
+    terminal.print_result(json.dumps(found, indent=1) if as_json else "\n".join(map(printable, lines(found))))
     return ExitCode.DONE
 
 
@@ -109,22 +110,22 @@ def compare(a: LastRun, b: LastRun, limit: int) -> dict[str, Any]:
 
 def _about(run: LastRun) -> dict[str, Any]:
     return {
-        "output": run.layers.output,
-        "run": run.layers.run,
+        "output": run.work.output,
+        "run": run.work.run,
         "started": run.record["started"],
         "state": run.state(),
     }
 
 
 def differing(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[Any]]:
-    """What both say of each name of which they do not say the same; None where one says nothing."""
+    """The values of both sides for each name whose values differ; None where one has none."""
     pairs = {name: [a.get(name), b.get(name)] for name in sorted({*a, *b} - PLACES)}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _media(run: LastRun) -> Iterator[tuple[str | None, ...]]:
-    """Each media of a run: media_id, id, state, language, text (None where it failed)."""
-    read_rows = functools.partial(rows, run.layers.store, run.layers.output)
+    """Each recording of a run: media_id, id, state, language, text (None where it failed)."""
+    read_rows = functools.partial(rows, run.work.store, run.work.output)
     for row in read_rows("transcripts", ["media_id", "id", "status", "language", "transcription"]):
         yield row["media_id"], row["id"], row["status"], row["language"] or "none", row["transcription"]
     for row in read_rows("dead_letters", ["media_id", "id", "code"]):
@@ -149,51 +150,51 @@ def _ids(database: sqlite3.Connection, run: int, limit: int) -> list[str]:
 
 def _texts(
     database: sqlite3.Connection, limit: int
-) -> tuple[Compared, dict[str, Compared], list[tuple[str, str, Compared]]]:
+) -> tuple[TextComparison, dict[str, TextComparison], list[tuple[str, str, TextComparison]]]:
     """All texts together, those of each language of A, and the media that differ most."""
-    languages: dict[str, Compared] = {}
-    worst: list[tuple[str, str, Compared]] = []
+    languages: dict[str, TextComparison] = {}
+    worst: list[tuple[str, str, TextComparison]] = []
     for name, language, one, other in database.execute(TEXTS):
         compared = compare_texts(one, other, language)
-        languages[language] = languages.get(language, Compared()).plus(compared)
+        languages[language] = languages.get(language, TextComparison()).plus(compared)
         if compared.errors:
             worst = heapq.nsmallest(limit, [*worst, (name, language, compared)], _by_error)
-    total = Compared()
+    total = TextComparison()
     for each in languages.values():
         total = total.plus(each)
     return total, languages, worst
 
 
-def _by_error(row: tuple[str, str, Compared]) -> tuple[float, int, str]:
+def _by_error(row: tuple[str, str, TextComparison]) -> tuple[float, int, str]:
     return -row[2].word_error, -row[2].errors, row[0]
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """What differs, for people."""
-    told = []
+    """The differences as lines of text."""
+    shown = []
     for side in ("a", "b"):
         about = found[side]
-        told.append(f"{side.upper()} {about['output']}: run {about['run']}, {about['started']}")
+        shown.append(f"{side.upper()} {about['output']}: run {about['run']}, {about['started']}")
         if about["state"] != "finished":
-            told[-1] += f" ({about['state']}: what is compared is the dataset of the run before it)"
+            shown[-1] += f" ({about['state']}: what is compared is the dataset of the run before it)"
     for name in ("options", "models", "versions"):
         pairs = [f"{key}: {_value(a)} → {_value(b)}" for key, (a, b) in found[name].items()]
-        told += _listed(f"{name} that differ", pairs)
+        shown += _listed(f"{name} that differ", pairs)
     media, texts = found["media"], found["texts"]
-    told += ["", f"{media['a']} media in A, {media['b']} in B, {media['both']} in both"]
+    shown += ["", f"{media['a']} media in A, {media['b']} in B, {media['both']} in both"]
     for name in ("gone", "added"):
-        told += _listed(f"{media[name]} {name}", found[name], media[name])
+        shown += _listed(f"{media[name]} {name}", found[name], media[name])
     changed = [f"{each['id']}: {each['a']} → {each['b']}" for each in found["changed"]]
-    told += _listed(f"{media['changed']} with another status", changed, media["changed"])
-    told += ["", f"{texts['media']} texts in both, {texts['identical']} identical"]
+    shown += _listed(f"{media['changed']} with another status", changed, media["changed"])
+    shown += ["", f"{texts['media']} texts in both, {texts['identical']} identical"]
     rates = {"all": texts, **found["languages"]} if texts["media"] else {}
-    told += [f"  {_rate(each)}  {code}" for code, each in rates.items()]
+    shown += [f"  {_rate(each)}  {code}" for code, each in rates.items()]
     worst = [f"{_rate(each)}  {each['id']} ({each['language']})" for each in found["worst"]]
-    return told + _listed("those that differ most", worst)
+    return shown + _listed("those that differ most", worst)
 
 
 def _listed(title: str, entries: list[str], of: int = 0) -> list[str]:
-    """A list under its title, nothing where it is empty; `of` is how many there are if not all are listed."""
+    """A list under its title; nothing if it is empty. `of` is the total if only a part is listed."""
     more = [f"and {of - len(entries)} more"] if of > len(entries) else []
     return ["", title, *(f"  {entry}" for entry in entries + more)] if entries or more else []
 

@@ -1,14 +1,14 @@
-"""What can go wrong with a run, as those who call for one see it. The message says why, and what to do."""
+"""The errors that callers of a run meet. Each message says why, and what to do."""
 
 from __future__ import annotations
 
 
 class TranscribeError(Exception):
-    """The run could not be, or did not come to its end."""
+    """The run could not start, or did not finish."""
 
 
 class UsageError(TranscribeError, ValueError):
-    """Options that cannot be meant, or that name what is not there. Nothing was done."""
+    """Invalid options, or options that name what does not exist. Nothing was done."""
 
 
 class RunFailedError(TranscribeError, RuntimeError):

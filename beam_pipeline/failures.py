@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from beam_pipeline import terminal
-from beam_pipeline.outputs.last_run import LastRun, read, show
+from beam_pipeline.outputs.last_run import LastRun, read, run_query
 from transforms.records import DeadLetter, to_plain
 from transforms.storage.texts import printable, shell
 from transforms.work.exit_code import ExitCode
@@ -19,36 +19,36 @@ EXAMPLES = 3
 
 def main(argv: Sequence[str] | None = None) -> ExitCode:
     """Print the failures of the last run and return the exit code."""
-    return show(argv, "beam_pipeline.failures", "List what could not be done, by cause.", answer)
+    return run_query(argv, "beam_pipeline.failures", "List what could not be done, by cause.", report)
 
 
-def answer(flags: argparse.Namespace) -> ExitCode:
+def report(flags: argparse.Namespace) -> ExitCode:
     run = read(flags.output, flags.stores)
-    letters = list(run.letters())
+    letters = list(run.dead_letters())
     if flags.json:
         found = {"media": len(run.planned), "failures": to_plain(letters)}
-        terminal.answer(json.dumps(found, indent=1))
+        terminal.print_result(json.dumps(found, indent=1))
     else:
-        terminal.answer("\n".join(map(printable, lines(run, letters))))
+        terminal.print_result("\n".join(map(printable, lines(run, letters))))
     return ExitCode.DONE
 
 
 def lines(run: LastRun, letters: list[DeadLetter]) -> list[str]:
     """The failures by code, the most frequent first, with examples, and the command that tries them again."""
-    told = [f"{len(letters)} of {len(run.planned)} media failed in {run.layers.output}"]
+    shown = [f"{len(letters)} of {len(run.planned)} media failed in {run.work.output}"]
     by_code = sorted(letters, key=lambda letter: letter.code)
     groups = [list(group) for _, group in itertools.groupby(by_code, key=lambda letter: letter.code)]
     for group in sorted(groups, key=len, reverse=True):
-        told += ["", f"{len(group)} {group[0].code}: {group[0].message}"]
+        shown += ["", f"{len(group)} {group[0].code}: {group[0].message}"]
         for letter in group[:EXAMPLES]:
             detail = letter.detail.strip().splitlines()
-            told.append(f"    {letter.media.id}" + (f": {detail[-1]}" if detail else ""))
+            shown.append(f"    {letter.media.id}" + (f": {detail[-1]}" if detail else ""))
         if len(group) > EXAMPLES:
-            told.append(f"    and {len(group) - EXAMPLES} more")
+            shown.append(f"    and {len(group) - EXAMPLES} more")
     if letters:
         retryable = sum(letter.retryable for letter in letters)
-        told += ["", f"Try them again ({retryable} of them may succeed as they are):", f"  {retry_command(run)}"]
-    return told
+        shown += ["", f"Try them again ({retryable} of them may succeed as they are):", f"  {retry_command(run)}"]
+    return shown
 
 
 def retry_command(run: LastRun) -> str:

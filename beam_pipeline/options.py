@@ -38,8 +38,10 @@ class Option:
     required: bool = False
     metavar: str = ""
     is_place: bool = False  # a path or URI: it says where, and is no setting
-    layer: str = ""  # the first layer that another value makes anew: "asr", "translation", "saved"; "" for none
-    through: str = ""  # the derived setting by which it reaches that layer's fingerprint; "" for its own value
+    # the first layer that another value makes anew: "asr", "translation", "saved"; "" for none
+    layer: str = ""
+    # the derived setting by which it reaches that layer's fingerprint; "" for its own value
+    through: str = ""
     terminal: bool = False  # of use on a terminal alone: no form of a template has it
 
     @property
@@ -150,12 +152,12 @@ STEPS: dict[str, tuple[Option, ...]] = {
     "SaveMedia and WriteDataset": (
         Option("output", "where everything is written", required=True, metavar="FOLDER", is_place=True),
         Option(
-            "formats", "files for each media",
+            "formats", "files for each recording",
             FORMATS, several=True, choices=FORMATS, layer="saved", through="formats",
         ),
         Option(
             "keep_audio",
-            "keep each media's audio as a small .opus beside its text, so that the report can play it",
+            "keep each recording's audio as a small .opus beside its text, so that the report can play it",
             False, bool, layer="saved", through="formats",
         ),
         Option("num_shards", "Parquet files in each table", 1, int),
@@ -198,7 +200,7 @@ def changed(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def settings(layer: str, values: Mapping[str, Any], **derived: Any) -> dict[str, Any]:
-    """What the fingerprint of a layer covers: its options' values, and what is derived from the others of them.
+    """The settings that a layer's fingerprint covers: the values of its options, and those derived from options.
 
     Raises:
         ValueError: an option of the layer would be forgotten.

@@ -1,4 +1,4 @@
-"""The words of a command line → the options' values. Wrong usage ends with one line and exit code 2."""
+"""Parses a command line into the options' values. Wrong usage ends with one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from beam_pipeline import beam_flags
-from beam_pipeline.config import read_config, words_of
+from beam_pipeline.config import read_config, to_arguments
 from beam_pipeline.errors import UsageError
 from beam_pipeline.options import DESCRIPTION, EPILOG, OPTIONS, STEPS, Option
 
@@ -50,18 +50,18 @@ def parser() -> Parser:
 
 
 def _settings(option: Option) -> dict[str, Any]:
-    """What argparse is told of an option."""
+    """The arguments of argparse's add_argument for an option."""
     default = "" if option.required else default_text(option.default)
     says = (option.help + (f" (default: {default})" if default else "")).replace("%", "%%").strip()
     if option.is_switch:
         return {"action": "store_true", "help": says}
-    told = {"type": option.kind, "required": option.required, "default": option.default, "help": says}
+    arguments = {"type": option.kind, "required": option.required, "default": option.default, "help": says}
     if option.several:
-        told |= {"nargs": "+", "default": list(option.default)}
-        told |= {"action": "extend", "default": None} if option.adds_up else {}
+        arguments |= {"nargs": "+", "default": list(option.default)}
+        arguments |= {"action": "extend", "default": None} if option.adds_up else {}
     if option.choices:
-        told["choices"] = option.choices
-    return told | ({"metavar": option.metavar} if option.metavar else {})
+        arguments["choices"] = option.choices
+    return arguments | ({"metavar": option.metavar} if option.metavar else {})
 
 
 def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
@@ -84,7 +84,7 @@ def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[s
 
 
 def refuse_unknown(rest: Sequence[str]) -> None:
-    """Raise UsageError on what Beam would silently drop, and on flags of Beam's that take a secret."""
+    """Raise UsageError on flags that Beam would silently ignore, and on flags of Beam's that take a secret."""
     for word in rest:
         if SECRET.match(word):
             raise UsageError(
@@ -112,7 +112,7 @@ def check_beam_flags(rest: Sequence[str]) -> None:
 
 
 def _with_config(words: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """The words of the config file in front of those of the command line, but for options that both give."""
+    """The config file's arguments before those of the command line, without options that both give."""
     finder = Parser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
     path = finder.parse_known_args(words)[0].config
@@ -122,4 +122,4 @@ def _with_config(words: list[str]) -> tuple[list[str], dict[str, Any]]:
         raise UsageError("--config is empty: is a variable not set?")
     content, stores = read_config(path)
     given = {word.split("=")[0] for word in words if word.startswith("--")}
-    return words_of({name: value for name, value in content.items() if f"--{name}" not in given}) + words, stores
+    return to_arguments({name: value for name, value in content.items() if f"--{name}" not in given}) + words, stores

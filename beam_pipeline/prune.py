@@ -14,15 +14,15 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from beam_pipeline import terminal
-from beam_pipeline.outputs.last_run import LastRun, read, show
-from beam_pipeline.run.heartbeat import alive
+from beam_pipeline.outputs.last_run import LastRun, read, run_query
+from beam_pipeline.run.heartbeat import heartbeat
 from runners.jobs import still_runs
 from transforms.dofns.threads import map_in_threads
 from transforms.storage import Entry, join
 from transforms.work.exit_code import ExitCode
-from transforms.work.layers import Layers
-from transforms.work.lease import OccupiedError, claim
+from transforms.work.lease import OccupiedError, acquire
 from transforms.work.own_files import read_published, remove_files, was_begun
+from transforms.work.store import WorkStore
 
 GROUPS = {  # what is removed, as people are told
     "asr": "transcripts made with other options",
@@ -45,31 +45,31 @@ class Size(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> ExitCode:
     """Remove what the last run does not use, and return the exit code."""
-    return show(argv, "beam_pipeline.prune", "Remove what the last run on an output does not use.", answer)
+    return run_query(argv, "beam_pipeline.prune", "Remove what the last run on an output does not use.", report)
 
 
-def answer(flags: argparse.Namespace) -> ExitCode:
+def report(flags: argparse.Namespace) -> ExitCode:
     run = read(flags.output, flags.stores)
     try:
         found = prune(run, flags.dry_run)
     except OccupiedError as error:
-        terminal.complain(f"error: {error}")
+        terminal.print_error(f"error: {error}")
         return ExitCode.FAILED
     if flags.json:
-        terminal.answer(
+        terminal.print_result(
             json.dumps({"dry_run": flags.dry_run, **{name: size._asdict() for name, size in found.items()}})
         )
     else:
-        terminal.answer("\n".join(lines(found, flags.dry_run)))
+        terminal.print_result("\n".join(lines(found, flags.dry_run)))
     return ExitCode.DONE
 
 
 def lines(found: dict[str, Size], dry_run: bool) -> list[str]:
-    """What was removed, or would be, for people."""
-    told = [f"{size.objects:9,}  {size.bytes / 1e6:12,.1f} MB  {GROUPS[group]}" for group, size in found.items()]
+    """What was removed, or would be, as lines of text."""
+    shown = [f"{size.objects:9,}  {size.bytes / 1e6:12,.1f} MB  {GROUPS[group]}" for group, size in found.items()]
     objects, size = (sum(column) for column in zip(*found.values(), strict=True)) if found else (0, 0)
-    told.append(f"{objects:9,}  {size / 1e6:12,.1f} MB  {'would be removed' if dry_run else 'removed'}")
-    return told
+    shown.append(f"{objects:9,}  {size / 1e6:12,.1f} MB  {'would be removed' if dry_run else 'removed'}")
+    return shown
 
 
 def prune(run: LastRun, dry_run: bool) -> dict[str, Size]:
@@ -80,61 +80,61 @@ def prune(run: LastRun, dry_run: bool) -> dict[str, Size]:
         ValueError: what the last run would use is not known.
     """
     if run.state() == "running":
-        raise OccupiedError(f"run {run.layers.run} is writing to {run.layers.output}: wait until it ends")
+        raise OccupiedError(f"run {run.work.run} is writing to {run.work.output}: wait until it ends")
     summary = run.summary()
     if summary is None:
-        raise ValueError(f"the last run on {run.layers.output} did not come to its end: run it again, then prune")
-    whole = len(run.planned) >= summary["media"] and all(each.step != "CollectMedia" for each in run.letters())
+        raise ValueError(f"the last run on {run.work.output} did not come to its end: run it again, then prune")
+    whole = len(run.planned) >= summary["media"] and all(each.step != "CollectMedia" for each in run.dead_letters())
     planned = {media.name for media in run.planned} if whole else None  # a mount may be gone, and nothing has left
     if dry_run:
-        return _removed(run.layers, planned, dry_run)
-    owner = claim(dataclasses.replace(run.layers, run=f"prune-{uuid.uuid4().hex[:12]}"), still_runs=still_runs)
-    with alive(owner, dict):
-        found = _removed(run.layers, planned, dry_run)
-        begun = functools.partial(was_begun, run.layers, read_published(run.layers))
-        run.layers.store.sweep(run.layers.output, begun)
+        return _removed(run.work, planned, dry_run)
+    lease = acquire(dataclasses.replace(run.work, run=f"prune-{uuid.uuid4().hex[:12]}"), still_runs=still_runs)
+    with heartbeat(lease, dict):
+        found = _removed(run.work, planned, dry_run)
+        begun = functools.partial(was_begun, run.work, read_published(run.work))
+        run.work.store.sweep(run.work.output, begun)
     return found
 
 
-def _removed(layers: Layers, planned: set[str] | None, dry_run: bool) -> dict[str, Size]:
+def _removed(work: WorkStore, planned: set[str] | None, dry_run: bool) -> dict[str, Size]:
     found: dict[str, Size] = collections.defaultdict(Size)
 
     def remove(unused: tuple[str, Entry]) -> tuple[str, Entry]:
         if not dry_run:
-            layers.store.delete(unused[1].uri)
+            work.store.delete(unused[1].uri)
         return unused
 
     def add(group: str, objects: int, size: int) -> None:
         if objects:
             found[group] = Size(found[group].objects + objects, found[group].bytes + size)
 
-    for group, entry in map_in_threads(remove, _unused(layers)):
+    for group, entry in map_in_threads(remove, _unused(work)):
         add(group, 1, entry.size_bytes)
-    for key, states in layers.list_saved().items() if planned is not None else ():
+    for key, states in work.list_saved().items() if planned is not None else ():
         if planned is not None and key not in planned and KEY.fullmatch(key):
-            files = remove_files(layers, key, states, undigested=True, dry_run=dry_run)
+            files = remove_files(work, key, states, undigested=True, dry_run=dry_run)
             add("left", files.files, files.bytes)
-            for note in layers.store.list(join(layers.output, "_work/saved", key)):
+            for note in work.store.list(join(work.output, "_work/saved", key)):
                 add("notes", 1, remove(("notes", note))[1].size_bytes)
     return {group: found[group] for group in GROUPS if group in found}
 
 
-def _unused(layers: Layers) -> Iterator[tuple[str, Entry]]:
-    """What other options, and other runs, left in the layers; of other names nothing is known."""
-    for layer, used in layers.in_use().items():
-        for name, entry in _below(layers, layer):
+def _unused(work: WorkStore) -> Iterator[tuple[str, Entry]]:
+    """Objects of other options and other runs in the layers. Objects with unknown names are left alone."""
+    for layer, used in work.in_use().items():
+        for name, entry in _below(work, layer):
             shape = name.partition("/")[2] if layer == "translation" else name
             if LAYER.fullmatch(shape) and not (used and name.startswith(f"{used}/")):
                 yield layer, entry
     for folder in ("runs", "gaps"):
-        for name, entry in _below(layers, folder):
-            if name.endswith(".json") and not name.startswith((f"{layers.run}/", f"{layers.run}.")):
+        for name, entry in _below(work, folder):
+            if name.endswith(".json") and not name.startswith((f"{work.run}/", f"{work.run}.")):
                 yield "plans", entry
 
 
-def _below(layers: Layers, layer: str) -> Iterator[tuple[str, Entry]]:
-    folder = layers.store.canonical(join(layers.output, "_work", layer)) + "/"
-    for entry in layers.store.list(folder):
+def _below(work: WorkStore, layer: str) -> Iterator[tuple[str, Entry]]:
+    folder = work.store.canonical(join(work.output, "_work", layer)) + "/"
+    for entry in work.store.list(folder):
         yield entry.uri.removeprefix(folder), entry
 
 

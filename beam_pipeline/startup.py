@@ -1,4 +1,4 @@
-"""The first thing that this package does, before it imports anything else: where modules are looked for.
+"""Sets the module search path, before this package imports anything else.
 
 `python -m` puts the current folder first. A module of the user's own there, such as `ffmpeg.py` or `transforms.py`,
 would be taken for the package of that name.

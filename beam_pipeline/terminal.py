@@ -1,4 +1,4 @@
-"""What is said on the terminal. Saying it never decides how a run ends: nobody may listen, few consoles show all."""
+"""Printing to the terminal. A closed stream or an encoding that lacks characters never fails a run."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from transforms.storage.secrets import LOGGED, redacted
 from transforms.storage.texts import printable_lines
 
 
-def prepare() -> None:
-    """Make the streams of this process take whatever is said.
+def configure_streams() -> None:
+    """Make the streams of this process accept any text.
 
     What a console's encoding lacks shows as escapes, as bytes of a name that are no UTF-8 do everywhere:
     `caf\\xe9.mp3`. A stream that was closed before the start leads nowhere, or the next file opened would be it.
@@ -32,8 +32,8 @@ def on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def answer(text: str) -> bool:
-    """Print what was asked for; False where the reader has seen enough, as in `| head -1`.
+def print_result(text: str) -> bool:
+    """Print a command's result; False if the reader has closed the pipe, as in `| head -1`.
 
     Raises:
         OSError: it cannot be written, as on a full disk.
@@ -46,12 +46,12 @@ def answer(text: str) -> bool:
     return True
 
 
-def tell(text: str) -> None:
-    """Print news of a run, if they can be printed."""
+def print_status(text: str) -> None:
+    """Print the state of a run; a closed stream is no error."""
     _print(printable_lines(text), sys.stdout)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Print to stderr, if that is there, and nothing secret."""
     _print(redacted(text, LOGGED), sys.stderr)
 
@@ -66,8 +66,8 @@ def _print(text: str, stream: TextIO | None) -> None:
 
 
 @atexit.register
-def settle() -> None:
-    """Write what the streams still hold, if they can. Python itself would make a failure the exit code."""
+def flush_streams() -> None:
+    """Flush the streams and ignore failures: Python itself would turn one into the exit code."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None and not stream.closed:
@@ -77,7 +77,7 @@ def settle() -> None:
 
 
 def _silence(stream: TextIO) -> None:
-    """Send nowhere what the stream still holds, and all that follows."""
+    """Redirect the stream to the null device, with what it still buffers."""
     with contextlib.suppress(OSError):  # it has no file of the system's
         number, nowhere = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, number)

@@ -166,8 +166,8 @@ def report(
 
 
 def read_heard(run: LastRun) -> dict[str, Heard]:
-    """What became of each media of a run, by its id."""
-    read_rows = functools.partial(rows, run.layers.store, run.layers.output)
+    """What became of each recording of a run, by its id."""
+    read_rows = functools.partial(rows, run.work.store, run.work.output)
     done = read_rows("transcripts", ["id", "transcription", "language"])
     heard = {row["id"]: Heard(row["transcription"], row["language"] or "") for row in done}
     return heard | {row["id"]: Heard(failure=row["code"]) for row in read_rows("dead_letters", ["id", "code"])}

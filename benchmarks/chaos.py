@@ -3,7 +3,7 @@
     script/chaos [--media 100] [--kills 20] [--seed 1] [--stores local ceph]
 
 One undisturbed run, then one that is killed with SIGKILL again and again, on local disk and on Ceph. Text, times,
-languages, status, subtitles and dead letters must be equal; no media may be decoded or inferred after it was
+languages, status, subtitles and dead letters must be equal; no recording may be decoded or inferred after it was
 committed; a run after the last must change nothing. What was done twice, because a kill met it in flight, is counted.
 Prints a table and exits with 1 where anything differs. Results stand in chaos.md.
 """
@@ -33,7 +33,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def noting_run(words: list[str]) -> int:
-    """The main job in this process, which notes each window that it infers and each media that it commits."""
+    """The main job in this process, which notes each window that it infers and each recording that it commits."""
     note_work()
     from beam_pipeline.__main__ import main
 
@@ -65,7 +65,7 @@ class Job:
         return time.monotonic() - started
 
     def work(self) -> Counter[str]:
-        """How often each window was inferred; raises where a committed media was inferred again."""
+        """How often each window was inferred; raises where a committed recording was inferred again."""
         found = work(self.seen)
         assert not found.after_commit, f"inferred after they were committed: {found.after_commit}"
         return found.inferred

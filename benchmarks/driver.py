@@ -3,10 +3,11 @@
     python benchmarks/driver.py            (about half an hour; `--media 100000` takes three minutes)
 
 No media is decoded and no model runs. Everything else is the project's own code, on a store that stands in for an
-object store: it lists keys that lie sorted in a file, gives every media the same small text, drops what is written of
-a media, and counts requests as S3 would, 1,000 keys in an answer to LIST. It answers at once, but in one row: seconds
-are those of the processor, and what a network adds is worked out in docs/scaling.md. What decoding costs a media, and
-an S3 client a request, is measured for the sums there. Each row is a process of its own. Results stand in driver.md.
+object store: it lists keys that lie sorted in a file, gives every recording the same small text, drops what is
+written of a recording, and counts requests as S3 would, 1,000 keys in an answer to LIST. It answers at once, but in
+one row: seconds are those of the processor, and what a network adds is worked out in docs/scaling.md. What decoding
+costs a recording, and an S3 client a request, is measured for the sums there. Each row is a process of its own.
+Results stand in driver.md.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ from transforms.storage.local import LocalStore
 from transforms.storage.profiles import read_profiles
 from transforms.storage.s3 import S3Store
 from transforms.transcribe_speech import Joined, commit
-from transforms.work.layers import Layers, chunk_name, name_key, source_id
+from transforms.work.store import WorkStore, chunk_name, name_key, source_id
 from transforms.work.transcripts import Provenance, assemble
 from transforms.write_dataset import SHARDS, DatasetConfig, WriteDataset, keyed_by_shard, write_shard
 
@@ -66,11 +67,12 @@ SCHEME = "sim://"
 INPUT, OUTPUT = f"{SCHEME}in", f"{SCHEME}out"
 PAGE = 1000  # keys in one answer to LIST
 PER_FOLDER = 1000
-BYTES = 5_000_000  # of a media: below what is looked into for its length
+BYTES = 5_000_000  # of a recording: below what is looked into for its length
 PROVENANCE = Provenance("whisper", "stand-in")
 TEXT = "the market opens at nine and closes when the last bus has left"  # of a segment: 62 characters
-SHORT, LONG = 1, 20  # windows in a media: a clip of 5 s, a media of 10 minutes
-SEGMENTS = 5  # in each window of a long media
+# windows in a recording: a clip of 5 s, a recording of 10 minutes
+SHORT, LONG = 1, 20
+SEGMENTS = 5  # in each window of a long recording
 S3_OBJECTS, LISTINGS = 1_000, 10
 SAMPLE = pathlib.Path(__file__).parent.parent / "examples" / "media" / "five minutes.opus"
 WAIT_MS = 30
@@ -86,7 +88,7 @@ def count(kind: str, number: int = 1) -> None:
 
 @functools.cache
 def facts(windows: int) -> tuple[AudioFacts, tuple[WindowRecord, ...]]:
-    """What is committed of every media."""
+    """What is committed of every recording."""
     length = 5.0 if windows == 1 else 30.0
     segments = 1 if windows == 1 else SEGMENTS
 
@@ -213,9 +215,9 @@ def name_of(number: int) -> str:
     return f"{number // PER_FOLDER:06}/clip {number:09}.mp3"
 
 
-def layers_at(root: str, windows: int = SHORT, wait_ms: int = 0) -> Layers:
+def work_at(root: str, windows: int = SHORT, wait_ms: int = 0) -> WorkStore:
     stores = Shelves(root=root, windows=windows, wait_ms=wait_ms)
-    return Layers(OUTPUT, "a" * 12, "b" * 12, stores=stores, run="simulated")
+    return WorkStore(OUTPUT, "a" * 12, "b" * 12, stores=stores, run="simulated")
 
 
 def inputs_at(root: str) -> Inputs:
@@ -235,11 +237,11 @@ def make_keys(root: pathlib.Path, media: int, done: bool) -> None:
     (root / "in").write_text("".join(f"{name_of(number)}\n" for number in range(media)))
     if not done:
         return
-    layers, chunk = layers_at(str(root)), chunk_name(MediaChunk(media_file(Entry("", 0, ""), "")))
+    work, chunk = work_at(str(root)), chunk_name(MediaChunk(media_file(Entry("", 0, ""), "")))
     with (root / "asr.new").open("w") as asr, (root / "saved.new").open("w") as saved:
         for each in all_media(str(root)):
             asr.write(f"{source_id(each)}/{chunk}.json\n")
-            saved.write(f"{name_key(each.name)}/{layers.state(each)}.json\n")
+            saved.write(f"{name_key(each.name)}/{work.state(each)}.json\n")
     for layer in ("asr", "saved"):
         in_order = {**os.environ, "LC_ALL": "C"}
         subprocess.run(["sort", "-o", root / layer, root / f"{layer}.new"], env=in_order, check=True)
@@ -261,31 +263,31 @@ def naming(root: str) -> int:
 
 def inventory(root: str) -> int:
     """What every process that plans or saves holds."""
-    return len(layers_at(root).inventory().saved)
+    return len(work_at(root).inventory().saved)
 
 
 def planning(root: str) -> int:
-    """`plan` for each media; the inventory is part of it."""
-    layers, config = layers_at(root), PlanConfig()
-    held = layers.inventory()
-    return sum(plan(media, layers, held, config).saved for media in all_media(root))
+    """`plan` for each recording; the inventory is part of it."""
+    work, config = work_at(root), PlanConfig()
+    held = work.inventory()
+    return sum(plan(media, work, held, config).saved for media in all_media(root))
 
 
 def graph(root: str, windows: int = SHORT, wait_ms: int = 0) -> int:
     """The job on the direct runner, but for decoding, the model and translation."""
-    layers, options = layers_at(root, windows, wait_ms), PipelineOptions([])
+    work, options = work_at(root, windows, wait_ms), PipelineOptions([])
     pipeline = beam.Pipeline(runner=direct_runner(options), options=options)
     _ = (
         pipeline
         | "CollectMedia" >> CollectMedia(inputs_at(root))
-        | "PlanWork" >> PlanWork(layers, PlanConfig())
+        | "PlanWork" >> PlanWork(work, PlanConfig())
         | "StandIn" >> beam.Map(stand_in, windows)
-        | "Commit" >> beam.FlatMap(commit, layers, PROVENANCE)
-        | "SaveMedia" >> SaveMedia(layers, SaveConfig())
-        | "WriteDataset" >> WriteDataset(layers, PROVENANCE, DatasetConfig(started_at=time.time()))
+        | "Commit" >> beam.FlatMap(commit, work, PROVENANCE)
+        | "SaveMedia" >> SaveMedia(work, SaveConfig())
+        | "WriteDataset" >> WriteDataset(work, PROVENANCE, DatasetConfig(started_at=time.time()))
     )
     pipeline.run().wait_until_finish()
-    return json.loads(layers.store.read(f"{OUTPUT}/summary.json"))["transcripts"]
+    return json.loads(work.store.read(f"{OUTPUT}/summary.json"))["transcripts"]
 
 
 def stand_in(chunk: MediaChunk, windows: int) -> Joined:
@@ -297,18 +299,18 @@ def stand_in(chunk: MediaChunk, windows: int) -> Joined:
 
 def status(root: str) -> int:
     """What `status`, `failures` and the plan's readers hold: the rows of the plan, and the inventory."""
-    layers = layers_at(root)
-    held = layers.list_now()
-    rows = list(layers.plan())
+    work = work_at(root)
+    held = work.list_now()
+    rows = list(work.plan())
     return sum(each.state in held.saved.get(each.name, ()) for each in rows)
 
 
 def one_shard(root: str, number: int, windows: int = SHORT) -> int:
     """One of so many shards of the dataset, its rows listed first, as the shuffle before it would give them."""
-    layers = layers_at(root, windows)
+    work = work_at(root, windows)
     keyed = (keyed_by_shard(MediaOutcome(media, False, False), number) for media in all_media(root))
     outcomes = (outcome for shard, outcome in keyed if shard == 0)
-    summary, _ = write_shard((0, outcomes), layers, PROVENANCE, number, StepMetrics(DATASET, UNWATCHED))
+    summary, _ = write_shard((0, outcomes), work, PROVENANCE, number, StepMetrics(DATASET, UNWATCHED))
     return int(summary["transcripts",])
 
 
@@ -329,8 +331,8 @@ def local_listing(root: str) -> int:
 
 
 def local_inventory(root: str) -> int:
-    """The layers on the local disk: a folder and a file for each media in both."""
-    return len(Layers(f"{root}/files", "a" * 12, "b" * 12).list_now().saved)
+    """The layers on the local disk: a folder and a file for each recording in both."""
+    return len(WorkStore(f"{root}/files", "a" * 12, "b" * 12).list_now().saved)
 
 
 def s3_reading(uri: str) -> int:
@@ -356,7 +358,7 @@ def s3_listing(uri: str) -> int:
 
 
 def decoding(path: str, times: int) -> int:
-    """A media decoded, and its speech found, one after another: the processor's time of the decoders counts."""
+    """A recording decoded, and its speech found, one after another: the processor's time of the decoders counts."""
     entry = LocalStore().stat(path)
     assert entry is not None
     chunk = MediaChunk(media_file(entry, path))
@@ -368,9 +370,9 @@ def decoding(path: str, times: int) -> int:
 
 def make_plan(root: pathlib.Path) -> None:
     """The rows of the plan, as PlanWork keeps them."""
-    layers, left = layers_at(str(root)), all_media(str(root))
-    while rows := [planned(MediaChunk(media), layers) for media in itertools.islice(left, PLAN_ROWS)]:
-        layers.commit_plan(rows)
+    work, left = work_at(str(root)), all_media(str(root))
+    while rows := [planned(MediaChunk(media), work) for media in itertools.islice(left, PLAN_ROWS)]:
+        work.commit_plan(rows)
 
 
 def make_files(root: pathlib.Path, keys: pathlib.Path) -> None:
@@ -381,7 +383,7 @@ def make_files(root: pathlib.Path, keys: pathlib.Path) -> None:
         path.touch()
 
 
-def make_layers(root: pathlib.Path, keys: pathlib.Path) -> None:
+def make_work(root: pathlib.Path, keys: pathlib.Path) -> None:
     """The layers on the local disk."""
     for layer in (f"asr/{'a' * 12}", "saved"):
         for line in (keys / layer.split("/")[0]).open():
@@ -403,8 +405,8 @@ class Row:
 
     def __str__(self) -> str:
         each = max(self.records, 1)
-        told = {kind: number / each for kind, number in sorted(self.requests.items())}
-        asked = ", ".join(f"{number:.3f} {kind}" for kind, number in told.items() if number >= 0.0005)
+        reported = {kind: number / each for kind, number in sorted(self.requests.items())}
+        asked = ", ".join(f"{number:.3f} {kind}" for kind, number in reported.items() if number >= 0.0005)
         cpu_us, memory = self.cpu_s / each * 1e6, self.more_mb / each * 1e6
         return (
             f"{self.label:38} {self.records:>9,} {self.seconds:8.1f} {self.cpu_s:8.1f} {self.more_mb:8.0f} "
@@ -429,8 +431,8 @@ def cpu_s() -> float:
 
 
 def memory_mb(which: str) -> float:
-    told = pathlib.Path("/proc/self/status").read_text()
-    return int(told.split(f"{which}:")[1].split()[0]) * 1024 / 1e6
+    reported = pathlib.Path("/proc/self/status").read_text()
+    return int(reported.split(f"{which}:")[1].split()[0]) * 1024 / 1e6
 
 
 class Call(NamedTuple):
@@ -489,12 +491,12 @@ def on_disk(root: pathlib.Path, media: int) -> Iterator[Call]:
     """The same listings by the local store."""
     make_files(root / "input", root / "new" / "in")
     yield Call("list files on disk", "local_listing", root / "input")
-    make_layers(root / "output", root / f"done{media // 10}")
+    make_work(root / "output", root / f"done{media // 10}")
     yield Call("inventory on disk", "local_inventory", root / "output")
 
 
 def of_decoding(root: pathlib.Path) -> Iterator[Call]:
-    """What a media costs before the model, from a clip to five minutes."""
+    """What a recording costs before the model, from a clip to five minutes."""
     clip = root / "clip.opus"
     cut = [find_ffmpeg(), "-v", "error", "-ss", "10", "-t", "5", "-i", str(SAMPLE), "-c:a", "copy", str(clip)]
     subprocess.run(cut, check=True)
@@ -528,6 +530,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from benchmarks import driver  # workers find its classes, and so its counts, under this name
+    # workers find its classes, and so its counts, under this name
+    from benchmarks import driver
 
     driver.measure(*sys.argv[2:]) if sys.argv[1:2] == ["measure"] else driver.main()

@@ -32,7 +32,8 @@ from transforms.media.ffmpeg_command import find_ffmpeg
 
 ROOT = pathlib.Path(__file__).parent.parent
 MEDIA, CLIPS, LONG_S = 200, 1_000, 3 * 3600
-SLEEP = 0.06  # seconds that the stand-in takes for a second of audio: long beside decoding on one core
+# seconds that the stand-in takes for a second of audio: long beside decoding on one core
+SLEEP = 0.06
 LOOK_EVERY_S = 0.5
 
 
@@ -62,7 +63,7 @@ def job(words: list[str], asleep: float | None = None) -> int:
     made = make_job(flags)
     if asleep:
         made = dataclasses.replace(made, handler=Sleeper(asleep))
-    return launch.run(made, flags, find_target(flags, given, made.layers.run), words).code
+    return launch.run(made, flags, find_target(flags, given, made.work.run), words).code
 
 
 def timed(media: pathlib.Path, output: pathlib.Path, *more: str, asleep: float = 0.0) -> Took:

@@ -37,11 +37,14 @@ PLACES_S = (4.1, 10.5)  # where speech starts in the sample
 LENGTH_S = 2.0
 MOST = 1_000  # files in a run
 LOOK_EVERY_S = 0.2
-START_S, FILE_S = 60, 2.0  # a run that takes longer than this, and this for each file, hangs
+# a run that takes longer than this, and this for each file, hangs
+START_S, FILE_S = 60, 2.0
 DECODE_TIMEOUT_S = 30
-SLACK_MB = 60  # by which memory swings without a leak; peaks alone swing by 150
+# by which memory swings without a leak; peaks alone swing by 150
+SLACK_MB = 60
 FOUND = {"not_media", "no_audio_track", "no_samples", "decode_failed", "too_long", "empty_file"}  # what damage is
-OF_LIBRARIES = (".ses", "torchinductor_")  # what onnxruntime and torch leave, once, however many media there are
+# what onnxruntime and torch leave, once, however many media there are
+OF_LIBRARIES = (".ses", "torchinductor_")
 EXTREMES = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
 PICTURE = ("-f", "lavfi", "-i", f"color=s=32x32:r=5:d={LENGTH_S}")
 EXACT = ("-fflags", "+bitexact", "-flags:a", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1")
@@ -229,7 +232,7 @@ def watched_run(
 
 
 def read_outcomes(output: pathlib.Path, names: set[str]) -> tuple[dict[str, str], list[str]]:
-    """What became of each media, and what is wrong with that."""
+    """What became of each recording, and what is wrong with that."""
     done = {row["id"]: row["status"] for row in table(output, "transcripts")}
     failed = {row["id"]: row for row in table(output, "dead_letters")}
     faults = [f"{name} is both" for name in done.keys() & failed.keys()]

@@ -44,10 +44,10 @@ def plan_only(place: str, output: str) -> int:
     beam_options = PipelineOptions([])
     pipeline = beam.Pipeline(runner=direct_runner(beam_options), options=beam_options)
     found = pipeline | "CollectMedia" >> CollectMedia(job.inputs)
-    planned = found | "PlanWork" >> PlanWork(job.layers, job.plan)
+    planned = found | "PlanWork" >> PlanWork(job.work, job.plan)
     _ = planned | beam.combiners.Count.Globally() | beam.Map(print)
     pipeline.run().wait_until_finish()
-    return len(list(job.layers.plan()))
+    return len(list(job.work.plan()))
 
 
 def seconds(place: str, output: str, environment: dict[str, str], count: int) -> float:

@@ -3,7 +3,8 @@
     python benchmarks/long_media.py
 
 The media are the longest sample, repeated. For the second figure the model is a stand-in that sleeps, over all the
-windows of a media, as long as decoding that media takes. Results with their date and hardware stand in long_media.md.
+windows of a recording, as long as decoding that recording takes. Results with their date and hardware stand in
+long_media.md.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from transforms.media.ffmpeg_command import find_ffmpeg
 from transforms.records import MediaChunk, MediaFile, SpeechWindow, WindowTranscription
 from transforms.storage import Stores
 from transforms.transcribe_speech import TranscribeSpeech
-from transforms.work.layers import Layers
+from transforms.work.store import WorkStore
 from transforms.work.transcripts import Provenance
 
 SHORT, LONG = 2, 36  # times five minutes
@@ -105,13 +106,13 @@ def busy(folder: pathlib.Path) -> None:
     decode_s = time.monotonic() - started
     audio_s = sum(window.duration_s for window in windows)
     handler = Sleeper(decode_s / audio_s)
-    layers = Layers(str(folder / "out"), asr="a", saved="s")
+    work = WorkStore(str(folder / "out"), asr="a", saved="s")
     with beam.Pipeline(direct_runner(PipelineOptions([]))) as pipeline:
         _ = (
             pipeline
             | beam.Create([MediaChunk(each) for each in media])
-            | DecodeAudio(layers, config)
-            | TranscribeSpeech(handler, layers, Provenance("none", "none"))
+            | DecodeAudio(work, config)
+            | TranscribeSpeech(handler, work, Provenance("none", "none"))
         )
     times = Asleep.busy
     wall_s = max(end for _, end in times) - min(start for start, _ in times)

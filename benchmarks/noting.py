@@ -13,7 +13,7 @@ SEEN = "NOTED_WORK"  # names the file that workers note in
 def note_work() -> None:
     """Let this process note each window that it infers and each chunk that it commits, in one file for all."""
     from transforms.engines.whisper_model import WhisperModel
-    from transforms.work.layers import Layers, chunk_name, source_id
+    from transforms.work.store import WorkStore, chunk_name, source_id
 
     seen = os.open(os.environ[SEEN], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
@@ -21,7 +21,7 @@ def note_work() -> None:
         line = f"{what} {source_id(chunk.media)} {chunk_name(chunk)} {window} {os.getpid()}\n"
         os.write(seen, line.encode())  # one write of a short line is whole, whoever else writes
 
-    transcribe, commit_chunk = WhisperModel.transcribe, Layers.commit_chunk
+    transcribe, commit_chunk = WhisperModel.transcribe, WorkStore.commit_chunk
 
     def noted_transcribe(self: Any, windows: Any) -> Any:
         for window in windows:
@@ -32,7 +32,7 @@ def note_work() -> None:
         commit_chunk(self, transcript)
         note("commit", transcript.chunk, 0)
 
-    WhisperModel.transcribe, Layers.commit_chunk = noted_transcribe, noted_commit  # type: ignore[method-assign]
+    WhisperModel.transcribe, WorkStore.commit_chunk = noted_transcribe, noted_commit  # type: ignore[method-assign]
 
 
 class Work(NamedTuple):
@@ -40,7 +40,8 @@ class Work(NamedTuple):
 
     inferred: Counter[str]  # by window
     chunks: Counter[str]  # windows inferred, by chunk
-    after_commit: list[str]  # windows that were inferred when their chunk was committed already
+    # windows that were inferred when their chunk was committed already
+    after_commit: list[str]
     workers: list[str]  # pids that inferred
 
 

@@ -83,7 +83,7 @@ def rate(work: Any, *arguments: Any) -> float:
 
 
 def counted(store: Any, entry: Entry) -> dict[str, float]:
-    """Requests and bytes that decoding the media takes."""
+    """Requests and bytes that decoding the recording takes."""
     asked: list[int] = []
     kind, real = type(store), type(store).read_range
 
@@ -157,7 +157,7 @@ def measure(server: S3Server, folder: pathlib.Path) -> None:
             f"{path.name:12} {row['mb']:6.1f} MB  {row['requests']:4.0f} requests  {row['share']:6.1%} of the bytes"
         )
     each = ", ".join(f"{count:.1f} {method}" for method, count in requests_of_a_job(server, JOB_MEDIA).items())
-    print(f"a job of {JOB_MEDIA} media of {SAMPLE.stat().st_size / 1000:.0f} kB: requests a media: {each}")
+    print(f"a job of {JOB_MEDIA} media of {SAMPLE.stat().st_size / 1000:.0f} kB: requests per recording: {each}")
 
 
 def main() -> None:

@@ -20,17 +20,21 @@ HOURS, MEDIA_S = (1e3, 1e6, 1e8), (600, 5)
 class Measured:
     """On two cores of an AMD EPYC: benchmarks/driver.md, where no other page is named. `cpu`: of one core."""
 
-    decode_each_s: float = 0.07  # cpu: a media's decoder starts and ends
-    decode_x: float = 360  # hours of audio an hour, once it runs; ffmpeg and voice activity together
-    plan_us: float = 180.0  # cpu: listed, named, planned and shuffled by Beam, without the client of the store
+    decode_each_s: float = 0.07  # cpu: a recording's decoder starts and ends
+    # hours of audio an hour, once it runs; ffmpeg and voice activity together
+    decode_x: float = 360
+    # cpu: listed, named, planned and shuffled by Beam, without the client of the store
+    plan_us: float = 180.0
     key_us: float = 50.0  # cpu, in boto3: a key in an answer to LIST
     request_us: float = 2700.0  # cpu, in boto3: a GET or a PUT
-    inventory_bytes: float = 412.0  # a media that is done, in each process
-    shuffled_bytes: float = 1900.0  # a media, on the direct runner, inventory included
+    inventory_bytes: float = 412.0  # a recording that is done, in each process
+    shuffled_bytes: float = 1900.0  # a recording, on the direct runner, inventory included
     process_gb: float = 1.3  # benchmarks/many_media.md, with the demo model
-    puts: float = 7.0  # a media: one in the asr layer, four files, a note before them and one behind
-    gets: float = 1.0  # a media, for the dataset
-    heads: float = 1.0  # a media, before it is decoded: was it committed meanwhile? Priced as a GET
+    # a recording: one in the asr layer, four files, a note before them and one behind
+    puts: float = 7.0
+    gets: float = 1.0  # a recording, for the dataset
+    # a recording, before it is decoded: was it committed meanwhile? Priced as a GET
+    heads: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +55,12 @@ class Assumed:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What depends on the length of a media."""
+    """What depends on the length of a recording."""
 
     media_gets: float  # to decode it: benchmarks/reading.md
     stored_bytes: float  # of its layers and files
-    save_us: float  # cpu: commit, render and save, without the client of the store
+    # cpu: commit, render and save, without the client of the store
+    save_us: float
     write_us: float  # cpu: its rows of the dataset, the same
 
 
@@ -123,7 +128,7 @@ def table(hours: tuple[float, ...], lengths: tuple[float, ...], was: Measured, m
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, nargs="+", default=HOURS)
-    parser.add_argument("--media_s", type=float, nargs="+", default=MEDIA_S, help="length of a media")
+    parser.add_argument("--media_s", type=float, nargs="+", default=MEDIA_S, help="length of a recording")
     for known in (Measured, Assumed):
         for field in dataclasses.fields(known):
             parser.add_argument(f"--{field.name}", type=float, default=field.default)

@@ -51,10 +51,10 @@ recording: each is a dead letter that says how to fetch it.
 
 ## Ids and names
 
-The `id` of a media is its path from the input that it was found under. Where two inputs have the same, each gets as
-many of its folders in front as tell them apart: `day1/clip.mp3`, `day2/clip.mp3`. Files under `media/` are called
+The `id` of a recording is its path from the input that it was found under. Where two inputs have the same, each gets
+as many of its folders in front as tell them apart: `day1/clip.mp3`, `day2/clip.mp3`. Files under `media/` are called
 after the id, without its suffix; where several media would write the same file (`a.mp4` and `a.mp3`), each has a
-part of its `media_id` behind it. What comes later renames nothing: a media whose files are there keeps its id and
+part of its `media_id` behind it. What comes later renames nothing: a recording whose files are there keeps its id and
 its name.
 """
 MADE = "<!-- made by docs/generate.py -->\n"
@@ -75,7 +75,7 @@ def schema_page() -> str:
     """The columns of each table."""
     lines = [MADE, f"# The dataset (schema version {SCHEMA_VERSION})\n"]
     lines.append(
-        "Parquet, zstd, one folder a table under the output. Times are seconds from the start of the media.\n"
+        "Parquet, zstd, one folder a table under the output. Times are seconds from the start of the recording.\n"
     )
     for name, (schema, _) in TABLES.items():
         lines += [f"## {name}\n", "| column | type | null | meaning |", "|---|---|---|---|"]
@@ -95,9 +95,9 @@ def failures_page() -> str:
     """Every code of a dead letter and of a problem, and what to do."""
     lines = [MADE, "# When something cannot be done\n"]
     lines.append(
-        "A media that cannot be done is a row of `dead_letters`; the others are not touched, and the run ends "
+        "A recording that cannot be done is a row of `dead_letters`; the others are not touched, and the run ends "
         "with exit code 3. A dead letter is remembered: a later run tries it again when the file changes, or with "
-        "`--retry_failed`. What went wrong inside a media that still has a transcript is in its `problems`, and its "
+        "`--retry_failed`. What went wrong inside a recording with a transcript is in its `problems`, and its "
         "`status` is `partial`.\n"
     )
     lines += ["## Codes of dead letters\n", "| code | what to do | may another try help |", "|---|---|---|"]
@@ -129,7 +129,7 @@ def typed_module() -> str:
     named = {segment: "TranscriptSegment", translated: "TranslatedSegment", problem: "TranscriptProblem"}
     lines += _row_class("TranscriptSegment", "A timed piece of a transcript.", segment, named)
     lines += _row_class("TranslatedSegment", "A timed piece of a translation.", translated, named)
-    lines += _row_class("TranscriptProblem", "What went wrong inside a media.", problem, named)
+    lines += _row_class("TranscriptProblem", "What went wrong inside a recording.", problem, named)
     lines += _row_class("TranscriptRow", "A row of transcripts.", TRANSCRIPTS, named)
     lines += _row_class("SegmentRow", "A row of segments.", SEGMENTS, named)
     lines += _row_class("DeadLetterRow", "A row of dead_letters.", DEAD_LETTERS, named)

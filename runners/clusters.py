@@ -1,4 +1,4 @@
-"""A job that a cluster or a service runs: what its submitter has to know of it, whichever it is."""
+"""The interface to a job that a cluster or a service runs."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ class RemoteError(RuntimeError):
 class JobState(NamedTuple):
     """How a job is at the moment."""
 
-    name: str  # as its runner calls it, in lower case: running, restarting, queued …
+    # as its runner calls it, in lower case: running, restarting, queued …
+    name: str
     ended: bool = False
     failed: bool = False
     cancelled: bool = False
 
 
-class Remote(Protocol):
-    """A job elsewhere, from before it is submitted until it has ended."""
+class RemoteJob(Protocol):
+    """A job on a cluster or a service, from before its submission until its end."""
 
-    title: str  # "Flink job beam-pipeline-1a2b": what runs it is the first word
+    # "Flink job beam-pipeline-1a2b": what runs it is the first word
+    title: str
     place: str  # where it runs, for people
     record: dict[str, str]  # how another process finds it: what `still_runs` takes
-    is_here: bool  # whether its workers are on this machine, where the display hears them
-    staged: bool  # whether something else starts it after this process has ended
+    # whether its workers are on this machine, where the display hears them
+    is_here: bool
+    # whether something else starts it after this process has ended
+    staged: bool
 
     def link(self, result: Any) -> str | None:
         """Where people can look at it, as soon as it is known there. `result` is Beam's, of `Pipeline.run`."""

@@ -59,7 +59,7 @@ class WorkerProcess(worker_handlers.SubprocessSdkWorkerHandler):
             run()
         except RuntimeError as error:  # "… exited with return code 127"
             code = int(str(error).split()[-1])
-        fault = f"WorkerError: a worker process {fate(code)}"
+        fault = f"WorkerError: a worker process {exit_reason(code)}"
         while not self._closing.wait(ANSWER_EVERY_S):
             for name, asked in list(self.control_conn._futures_by_id.items()):
                 asked.set(beam_fn_api_pb2.InstructionResponse(instruction_id=name, error=fault))
@@ -72,8 +72,8 @@ def command() -> str:
     return "exec " + shlex.join(["env", *variables, *python])
 
 
-def fate(code: int) -> str:
-    """How a process ended that should go on, for people."""
+def exit_reason(code: int) -> str:
+    """Why a process ended too early, as text."""
     if code < 0:
         return f"was killed ({signal.strsignal(-code)}), perhaps for want of memory"
     return f"ended with exit code {code}; what it said stands above"

@@ -1,10 +1,10 @@
-"""Jobs of earlier runs, wherever they are: asked for by what an owner's record says of them."""
+"""Whether remote jobs of earlier runs still run, by the `job` of a lease's record."""
 
 from __future__ import annotations
 
 
 def still_runs(record: dict[str, str]) -> bool:
-    """Whether a job that an owner's record tells how to find has not ended; a damaged record tells of none."""
+    """Whether the job that a lease's record names still runs; False for a damaged record."""
     if {"dataflow", "project", "name"} <= set(record):
         from runners.dataflow import service
 

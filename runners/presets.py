@@ -1,4 +1,4 @@
-"""What each runner is told beside the user's own flags, and why. Pure functions: nothing is asked or started.
+"""The flags that each runner gets beside the user's own, and why. Pure functions: no requests, no processes.
 
 The graph is the same on all three, and so are the flags of the product. What differs is how a runner starts its
 workers, and how many share a model.
@@ -12,9 +12,12 @@ from typing import NamedTuple
 
 CHECKPOINT_MS = 60_000
 STREAMED_BUNDLE = 2  # chunks; a checkpoint waits for the bundles that are open
-DATAFLOW_WORKERS = 4  # Dataflow's own limit is 1,000, and the GPU of each would be paid for
-BUNDLES_A_GPU = 2  # one decodes and saves while the other infers; more would only wait for the model
-REPEATED = ("--experiments", "--labels")  # flags that add up; of all others the user's replaces the preset's
+# Dataflow's own limit is 1,000, and the GPU of each would be paid for
+DATAFLOW_WORKERS = 4
+# one decodes and saves while the other infers; more would only wait for the model
+BUNDLES_A_GPU = 2
+# flags that add up; of all others the user's replaces the preset's
+REPEATED = ("--experiments", "--labels")
 
 
 class Job(NamedTuple):
@@ -40,7 +43,8 @@ class DataflowPlace(NamedTuple):
 
     machine: str  # type of the workers without a GPU
     disk_gb: int
-    scratch: str = ""  # gs:// folder for what Dataflow stages; "" where the user gave one
+    # gs:// folder for what Dataflow stages; "" where the user gave one
+    scratch: str = ""
     labels: Mapping[str, str] = {}
 
 
@@ -61,16 +65,20 @@ def flink(job: Job, place: FlinkPlace) -> list[str]:
         return [
             *shared,
             "--default_sdk_harness_log_level=WARN",  # as on the direct runner
-            "--environment_type=LOOPBACK",  # workers are threads of this process: one model, one display
-            "--parallelism=1",  # decoding runs ahead anyway; more bundles in one process would share one model's lock
+            # workers are threads of this process: one model, one display
+            "--environment_type=LOOPBACK",
+            # decoding runs ahead anyway; more bundles in one process would share one model's lock
+            "--parallelism=1",
         ]
     workers = json.dumps({"url": place.workers, "params": dict(place.versions)})
     return [
         *shared,
-        "--environment_type=EXTERNAL",  # the pool beside each TaskManager; Beam's default would be Docker
+        # the pool beside each TaskManager; Beam's default would be Docker
+        "--environment_type=EXTERNAL",
         f"--environment_config={workers}",
         f"--parallelism={place.free_slots}",  # Flink's own default is one slot, however large the cluster
-        "--sdk_worker_parallelism=1",  # one Python process a TaskManager: its slots share one model
+        # one Python process a TaskManager: its slots share one model
+        "--sdk_worker_parallelism=1",
         *(_streamed() if job.streaming else ()),
     ]
 
@@ -79,7 +87,8 @@ def _streamed() -> list[str]:
     return [
         f"--checkpointing_interval={CHECKPOINT_MS}",  # off by default: a fault would begin the job anew
         f"--max_bundle_size={STREAMED_BUNDLE}",  # else a checkpoint waits for 1,000 media
-        "--shutdown_sources_after_idle_ms=0",  # else a job with checkpoints never ends, for the sake of its sources
+        # else a job with checkpoints never ends, for the sake of its sources
+        "--shutdown_sources_after_idle_ms=0",
     ]
 
 
@@ -90,10 +99,12 @@ def dataflow(job: Job, place: DataflowPlace) -> list[str]:
         *([f"--temp_location={place.scratch}"] if place.scratch else ()),
         f"--machine_type={place.machine}",  # of the workers without a GPU
         f"--max_num_workers={DATAFLOW_WORKERS}",
-        f"--disk_size_gb={place.disk_gb}",  # the image with PyTorch and a model would fill Dataflow's 25
+        # the image with PyTorch and a model would fill Dataflow's 25
+        f"--disk_size_gb={place.disk_gb}",
         "--experiments=no_use_multiple_sdk_containers",  # one Python process a machine, or each loads a model
         f"--number_of_worker_harness_threads={2 * BUNDLES_A_GPU}",  # a bundle may wait for its successor's first step
-        "--sdk_location=container",  # the image has the package; nothing is staged or installed at start
+        # the image has the package; nothing is staged or installed at start
+        "--sdk_location=container",
         *(f"--labels={name}={value}" for name, value in sorted(place.labels.items())),
     ]
 
@@ -102,7 +113,8 @@ def dataflow_hints(accelerator: str) -> dict[str, str]:
     """Resource hints for the stage that holds the model."""
     return {
         "accelerator": accelerator,
-        "min_ram": "16GB",  # Whisper large on its way to the GPU, the windows in flight, and the decoders
+        # Whisper large on its way to the GPU, the windows in flight, and the decoders
+        "min_ram": "16GB",
         "max_active_bundles_per_worker": str(BUNDLES_A_GPU),
     }
 

@@ -1,4 +1,4 @@
-"""What of the installed software has to be the same where a job is submitted and where it runs."""
+"""The versions that must be equal where a job is submitted and where it runs."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def image_tag(has: Mapping[str, str], variant: str = "") -> str:
     return f"{tag}-{variant}" if variant else tag
 
 
-def unlike(theirs: dict[str, str]) -> str:
-    """What differs here from what the submitting side says of itself, or ""."""
+def mismatch(theirs: dict[str, str]) -> str:
+    """The first version here that differs from the submitting side's, as text, or ""."""
     return _other(versions(), theirs)
 
 
@@ -60,12 +60,12 @@ def missing() -> str:
     return ""
 
 
-def unlike_image(image: str) -> str:
+def image_mismatch(image: str) -> str:
     """What a container image has other than here, as its tag says it, or "". A tag of another form says nothing."""
-    told = TAG.search(image)
-    if not told:
+    match = TAG.search(image)
+    if not match:
         return ""
-    if told["variant"] not in (None, "gpu"):
+    if match["variant"] not in (None, "gpu"):
         return "no worker in it"
-    has = {"beam-pipeline": told["package"], "apache-beam": told["beam"], "python": told["python"]}
+    has = {"beam-pipeline": match["package"], "apache-beam": match["beam"], "python": match["python"]}
     return _other(has, versions())

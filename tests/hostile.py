@@ -24,16 +24,18 @@ RATE_HZ = 22_050  # of letter.flac
 PLAIN, OTHER = "plain.wav", "other.mp3"  # the good ones
 LONG_S = 3 * 3600
 UNKNOWN = 0xFFFFFFFF  # the size that a stream gives in its header
-STRANGER = "stranger.data"  # a media that others point at; its words must appear nowhere
+# a recording that others point at; its words must appear nowhere
+STRANGER = "stranger.data"
 
 
 class Outcome(NamedTuple):
-    """What has to become of a media: a dead letter with this code, or a transcript of this kind."""
+    """What has to become of a recording: a dead letter with this code, or a transcript of this kind."""
 
     code: str = ""
     status: str = "ok"
     times: int = 1  # that plain's words are heard
-    heard: float = 1.0  # share of these words that must be there; below 1: from the first one on
+    # share of these words that must be there; below 1: from the first one on
+    heard: float = 1.0
     duration_s: float = PLAIN_S
     within_s: float = 0.1
     coverage: float = 1.0
@@ -140,7 +142,7 @@ def holed(value: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def text(content: str) -> Make:
-    """A text that points somewhere: {url} a server, {stranger} a media with a path, {beside} one without."""
+    """A text that points somewhere: {url} a server, {stranger} a recording with a path, {beside} one without."""
 
     def make(kit: Kit, name: str) -> None:
         places = {"url": kit.url, "stranger": str(kit.aside / "stranger.mp3"), "beside": STRANGER}

@@ -14,7 +14,8 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Callable
 
-Choose = Callable[[str, str, int], str]  # method, unquoted path, how often it was asked for before → a fault, or ""
+# method, unquoted path, how often it was asked for before → a fault, or ""
+Choose = Callable[[str, str, int], str]
 
 ERRORS = {  # status, S3 code, message
     "500": (500, "InternalError", "We encountered an internal error. Please try again."),
@@ -29,8 +30,10 @@ FAULTS = (
     "lost",  # the request is carried out, and its answer lost
     "stall",  # nothing is answered for as long as the client waits
     "short",  # the connection is closed in the middle of the body
-    "hang",  # the body stops in the middle, and the connection stays open
-    "less",  # a body that is shorter than what was asked for, with a length to match
+    # the body stops in the middle, and the connection stays open
+    "hang",
+    # a body that is shorter than what was asked for, with a length to match
+    "less",
     "more",  # one that is longer
 )
 LOST = {"reset", "lost", "stall", "short", "hang", "less", "more"}

@@ -92,7 +92,8 @@ def _run(
 ) -> None:
     for number, path in enumerate(said, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-    os.environ.clear()  # the process that this one was forked from has that of its own start
+    # the process that this one was forked from has that of its own start
+    os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
     from beam_pipeline.__main__ import main

@@ -16,7 +16,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
-Answer = Callable[[list[dict[str, Any]]], Any]  # cues asked → content, or (status, headers), or None to cut the line
+# cues asked → content, or (status, headers), or None to cut the line
+Answer = Callable[[list[dict[str, Any]]], Any]
 
 
 class QuietHandler(http.server.BaseHTTPRequestHandler):

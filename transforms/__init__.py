@@ -11,9 +11,9 @@
 They make graphs of other shapes, too. This one prints where somebody speaks, and needs no model:
 
     import apache_beam as beam
-    from transforms import CollectMedia, DecodeAudio, DecodeConfig, Inputs, Layers, PlanConfig, PlanWork
+    from transforms import CollectMedia, DecodeAudio, DecodeConfig, Inputs, PlanConfig, PlanWork, WorkStore
 
-    work = Layers("out", asr="any", saved="any")
+    work = WorkStore("out", asr="any", saved="any")
     with beam.Pipeline("FnApiRunner") as pipeline:
         (
             pipeline
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from transforms.save_media import SaveConfig, SaveMedia
     from transforms.transcribe_speech import TranscribeSpeech
     from transforms.translate_text import TranslateConfig, TranslateText
-    from transforms.work.layers import Layers
+    from transforms.work.store import WorkStore
     from transforms.work.transcripts import Provenance
     from transforms.write_dataset import DatasetConfig, WriteDataset
 
@@ -65,7 +65,7 @@ PLACES = {
     "save_media": ("SaveMedia", "SaveConfig"),
     "write_dataset": ("WriteDataset", "DatasetConfig"),
     "engines.handler": ("SpeechHandler",),
-    "work.layers": ("Layers",),
+    "work.store": ("WorkStore",),
     "work.transcripts": ("Provenance",),
     "records": (
         "MediaFile", "MediaChunk", "SpeechWindow", "WindowResult", "ChunkTranscript", "Transcript", "Segment",
@@ -82,7 +82,6 @@ __all__ = [
     "DecodeAudio",
     "DecodeConfig",
     "Inputs",
-    "Layers",
     "MediaChunk",
     "MediaFile",
     "MediaOutcome",
@@ -99,6 +98,7 @@ __all__ = [
     "TranslateConfig",
     "TranslateText",
     "WindowResult",
+    "WorkStore",
     "WriteDataset",
 ]
 

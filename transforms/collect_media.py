@@ -1,7 +1,8 @@
-"""CollectMedia: the `--input` values → MediaFile, one for each media, or DeadLetter for what is not there.
+"""CollectMedia: the `--input` values → MediaFile, one for each recording, or DeadLetter for what is not there.
 
-A value is a media file, a folder (searched through, known media suffixes), a pattern, or a manifest. A media named
-twice is taken once. Nothing is opened but manifests, pointers, and what may be a text under a recording's suffix.
+A value is a media file, a folder (searched through, known media suffixes), a pattern, or a manifest. A recording
+named twice is taken once. Nothing is opened but manifests, pointers, and what may be a text under a recording's
+suffix.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from transforms.records import DeadLetter
 
 @dataclasses.dataclass
 class CollectMedia(beam.PTransform):
-    """List the media of all inputs, each once, each with an id and a name that no other media has."""
+    """List the recordings of all inputs, without duplicates, each with a unique id and a unique name."""
 
     inputs: Inputs
     watch: Watch = UNWATCHED
@@ -38,7 +39,7 @@ class CollectMedia(beam.PTransform):
                 found
                 | f"KeyBy{what}" >> beam.Map(keyed, key).with_output_types(tuple[str, Found])
                 | f"GroupBy{what}" >> beam.GroupByKey()
-                | f"Settle{what}" >> beam.FlatMap(settle, self.inputs.layers).with_output_types(Found)
+                | f"Settle{what}" >> beam.FlatMap(settle, self.inputs.work).with_output_types(Found)
             )
         return found | "Count" >> beam.ParDo(CountMedia(self.watch)).with_output_types(Found)
 
@@ -61,8 +62,8 @@ class ListInputs(StepDoFn):
                     continue
                 self._metrics.count(elements_in=1)
                 yield found
-            if self._inputs.layers and self._inputs.layers.run:
-                self._inputs.layers.commit_skipped(tally.figures())
+            if self._inputs.work and self._inputs.work.run:
+                self._inputs.work.commit_skipped(tally.figures())
 
 
 class CountMedia(StepDoFn):

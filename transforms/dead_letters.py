@@ -1,7 +1,8 @@
-"""How a media that cannot be done becomes a dead letter, and the codes that say why.
+"""Turns a recording that cannot be transcribed into a dead letter, and lists the codes that say why.
 
 A function that meets bad input raises `MediaError`; the step that calls it does so through `attempt`, one of the few
-places that catch everything. The letter then rides the chain in place of the media's result, to be kept by SaveMedia.
+places that catch everything. The letter then rides the chain in place of the recording's result, to be kept by
+SaveMedia.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ CODES = {
     "cannot_save": "Its files cannot have its name. Give it another `id` in a manifest, and add `--retry_failed`.",
     "not_ours": "A file that no run wrote lies where its own would, see `detail`. Move it; add `--retry_failed`.",
     "incomplete": "Not every window came back from the model. Add `--retry_failed`; report it if it stays.",
-    "layer_lost": "What was committed of this media cannot be read any more. The next run does it again.",
+    "layer_lost": "What was committed of this recording cannot be read any more. The next run does it again.",
     "unexpected": "An error that this software did not foresee. `detail` holds it: please report it.",
 }
-PROBLEMS = {  # of a media that still has a transcript
+PROBLEMS = {  # of a recording that still has a transcript
     "truncated": "The file is cut short or damaged; `coverage` says how much of it could be transcribed.",
     "damaged": "The file is damaged at this place. The other parts are there, each at its time.",
     "engine_failed": "The model failed on this window. `--retry_failed` tries chunks again of which none worked.",
@@ -56,7 +57,8 @@ PROBLEMS = {  # of a media that still has a transcript
     "quiet": "Speech was recorded far too quietly, and was raised; look at the recorder's gain. Its text is whole.",
     "translation_failed": "The translator gave no usable answer for this cue. The next run asks for it again.",
 }
-HARMLESS = {"quiet"}  # problems that leave the text whole: status and coverage know nothing of them
+# problems that leave the text whole: status and coverage know nothing of them
+HARMLESS = {"quiet"}
 RETRYABLE = {"missing", "broken_link", "not_fetched", "no_match", "unreadable", "store_failed", "changed"}
 RETRYABLE |= {
     "decoder_timeout",
@@ -94,7 +96,7 @@ class FailureLimit:
 
 
 class MediaError(Exception):
-    """A media cannot be done, for the reason that the code names."""
+    """A recording cannot be done, for the reason that the code names."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(f"{code}: {CODES[code]} {detail}".strip())
@@ -114,10 +116,10 @@ def dead_letter(step: str, media: MediaFile, error: Exception) -> DeadLetter:
 def attempt(
     step: str, media: MediaFile, work: Callable[[], T], fatal: type[Exception] | tuple[()] = ()
 ) -> T | DeadLetter:
-    """The result of the work, or the dead letter of the media when it raises anything that does not end the run."""
+    """The result of the work, or the dead letter of the recording if it raises an error that does not end the run."""
     try:
         return work()
     except fatal:
         raise
-    except Exception as error:  # noqa: BLE001 - one bad media must not cost the others
+    except Exception as error:  # noqa: BLE001 - one bad recording must not cost the others
         return dead_letter(step, media, error)

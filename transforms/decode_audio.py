@@ -24,14 +24,15 @@ from transforms.dofns.metrics import UNWATCHED, Watch
 from transforms.media import ffmpeg
 from transforms.media.audio_facts import Meter, declared_s, facts_of
 from transforms.media.chunks import ChunkConfig, begin, blocks_of, end_of, jump_s, opened, sound
-from transforms.media.level import Listener
+from transforms.media.level import LevelAdjuster
 from transforms.media.samples import SampleStream
 from transforms.media.windows import Window, WindowConfig, WindowCutter
 from transforms.records import DeadLetter, MediaChunk, SpeechWindow
 from transforms.storage import MediaSource
-from transforms.work.layers import Layers
+from transforms.work.store import WorkStore
 
-QUEUE_WINDOWS = 16  # between the decoders and the model: 15 MB of audio at 30 s a window
+# between the decoders and the model: 15 MB of audio at 30 s a window
+QUEUE_WINDOWS = 16
 MOST_CHANNELS = 64  # that are transcribed each on its own
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ class DecodeConfig:
 
     windows: WindowConfig = dataclasses.field(default_factory=WindowConfig)
     tasks: tuple[str, ...] = ("transcribe",)
-    decode_ahead: int = 2  # decoders at once; one core does about 300 hours of audio an hour
+    # decoders at once; one core does about 300 hours of audio an hour
+    decode_ahead: int = 2
     channels: str = "mix"  # or "split": each channel is transcribed on its own
     max_media_hours: float = 24.0
     chunks: ChunkConfig = dataclasses.field(default_factory=ChunkConfig)
@@ -61,20 +63,20 @@ class DecodeConfig:
 class DecodeAudio(beam.PTransform):
     """Cut the speech of media into windows, a few media at a time, in the order in which they come ready."""
 
-    layers: Layers
+    work: WorkStore
     config: DecodeConfig
     watch: Watch = UNWATCHED
 
     def expand(self, chunks: beam.PCollection[MediaChunk]) -> beam.PCollection[SpeechWindow]:
         return chunks | "DecodeAhead" >> beam.ParDo(
-            DecodeAhead(self.layers, self.config, self.watch)
+            DecodeAhead(self.work, self.config, self.watch)
         ).with_output_types(SpeechWindow)
 
 
 class DecodeAhead(ThreadedDoFn[DecodeConfig, SpeechWindow, SpeechWindow]):
     """Runs `decode_ahead` decoders; windows go on as they come, so those of several media interleave.
 
-    Memory is bounded by the room and two windows a decoder, whatever the length of the media.
+    Memory is bounded by the room and two windows a decoder, whatever the length of the recording.
     """
 
     step, room = DECODE, QUEUE_WINDOWS
@@ -83,7 +85,7 @@ class DecodeAhead(ThreadedDoFn[DecodeConfig, SpeechWindow, SpeechWindow]):
         return self._config.decode_ahead
 
     def setup(self) -> None:
-        self._layers.check_reached()
+        self._work.check_shared()
         super().setup()
 
     def process(self, chunk: MediaChunk) -> Iterator[SpeechWindow]:
@@ -93,7 +95,7 @@ class DecodeAhead(ThreadedDoFn[DecodeConfig, SpeechWindow, SpeechWindow]):
             yield SpeechWindow(chunk, 0, 0, b"", total=0, failure=chunk.failure)
             return
         threads = self._threads
-        threads.begin(windows_of, chunk, self._layers, self._config, threads.stopped)
+        threads.begin(windows_of, chunk, self._work, self._config, threads.stopped)
         # The next decoder begins before more is taken: who takes a window waits until the model has it.
         yield from map(self.counted, threads.until(self._config.decode_ahead - 1))
 
@@ -110,10 +112,10 @@ class DecodeAhead(ThreadedDoFn[DecodeConfig, SpeechWindow, SpeechWindow]):
 
 
 def windows_of(
-    chunk: MediaChunk, layers: Layers, config: DecodeConfig, stopped: Callable[[], bool]
+    chunk: MediaChunk, work: WorkStore, config: DecodeConfig, stopped: Callable[[], bool]
 ) -> Iterator[SpeechWindow]:
     """The windows of a chunk, of which the last is one whatever happens: a dead letter where it cannot be decoded."""
-    windows, sent = _windows(chunk, layers, config, stopped), 0
+    windows, sent = _windows(chunk, work, config, stopped), 0
     while window := attempt("DecodeAudio", chunk.media, lambda: next(windows, None)):
         if isinstance(window, DeadLetter):
             yield SpeechWindow(chunk, sent, 0, b"", total=sent + 1, failure=window)
@@ -123,18 +125,19 @@ def windows_of(
 
 
 def _windows(
-    chunk: MediaChunk, layers: Layers, config: DecodeConfig, stopped: Callable[[], bool]
+    chunk: MediaChunk, work: WorkStore, config: DecodeConfig, stopped: Callable[[], bool]
 ) -> Iterator[SpeechWindow]:
     """A runner that tries a bundle again gives chunks that are committed by now: they go on as a marker."""
-    if _is_committed(chunk, layers):
+    if _is_committed(chunk, work):
         yield SpeechWindow(chunk._replace(transcribed=True), 0, 0, b"", total=0)
     else:
         yield from decode(chunk, config, stopped)
 
 
-def _is_committed(chunk: MediaChunk, layers: Layers) -> bool:
-    with contextlib.suppress(OSError):  # no fault of the media's; who commits it will tell of a store that stays away
-        return layers.has_chunk(chunk)
+def _is_committed(chunk: MediaChunk, work: WorkStore) -> bool:
+    # no fault of the recording's; who commits it will tell of a store that stays away
+    with contextlib.suppress(OSError):
+        return work.has_chunk(chunk)
     return False
 
 
@@ -213,18 +216,18 @@ def _cut(
 ) -> Iterator[tuple[int | None, Window]]:
     """(channel, window) of each window, as they come; the channel is None where all are mixed into one."""
     names = [None] if config.channels == "mix" else list(range(channels))
-    streams = [(name, Listener(), WindowCutter(config.windows)) for name in names]
-    meter.listeners = [listener for _, listener, _ in streams]
+    streams = [(name, LevelAdjuster(), WindowCutter(config.windows)) for name in names]
+    meter.adjusters = [adjuster for _, adjuster, _ in streams]
     for block in blocks:
         if stopped():
             return
         meter.measure(block)
         together = np.frombuffer(block, np.int16).reshape(-1, channels)
-        for at, (name, listener, cutter) in enumerate(streams):
-            heard = listener.hear(together[:, at].tobytes())
+        for at, (name, adjuster, cutter) in enumerate(streams):
+            heard = adjuster.hear(together[:, at].tobytes())
             yield from ((name, window) for window in _measured(cutter.feed(*heard), meter))
-    for name, listener, cutter in streams:
-        left = itertools.chain(cutter.feed(*listener.finish()), cutter.finish())
+    for name, adjuster, cutter in streams:
+        left = itertools.chain(cutter.feed(*adjuster.finish()), cutter.finish())
         yield from ((name, window) for window in _measured(left, meter))
 
 

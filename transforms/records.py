@@ -2,11 +2,11 @@
 
     MediaFile → MediaChunk → SpeechWindow → WindowResult → ChunkTranscript → Transcript → MediaOutcome
 
-A media that cannot be done becomes a `DeadLetter`, which rides the same chain to its end: inside a window or a
-result up to TranscribeSpeech, in place of the transcript behind it. So every media has exactly one outcome.
+A recording that cannot be done becomes a `DeadLetter`, which rides the same chain to its end: inside a window or a
+result up to TranscribeSpeech, in place of the transcript behind it. So every recording has exactly one outcome.
 
 They are plain NamedTuples and deliberately not registered with Beam's RowCoder: a RowCoder gives workers in other
-processes a generated class without these methods. Times are seconds from the start of the media; audio is int16
+processes a generated class without these methods. Times are seconds from the start of the recording; audio is int16
 little-endian PCM, mono, 16 000 Hz, and never crosses a shuffle.
 """
 
@@ -30,14 +30,18 @@ class MediaFile(NamedTuple):
     """One input file, as listed."""
 
     media_id: str  # hash of the canonical URI
-    id: Name  # path relative to the input it was found under, or the manifest's id
+    # path relative to the input it was found under, or the manifest's id
+    id: Name
     uri: Name
     version: str  # changes when the content does
     size_bytes: int = 0
     language: str = ""  # forced by a manifest; "" where it is to be found
-    name: Name = ""  # what its files are called, unique in the run, with "/" between folders
-    kept: bool = False  # it left the input, and stays in the dataset because the user wants it
-    start_s: float = 0.0  # where the media begins in its file: a manifest may name a part of one
+    # what its files are called, unique in the run, with "/" between folders
+    name: Name = ""
+    # it left the input, and stays in the dataset because the user wants it
+    kept: bool = False
+    # where the recording begins in its file: a manifest may name a part of one
+    start_s: float = 0.0
     length_s: float = 0.0  # of that part; 0 goes on to the end of the file
 
     @property
@@ -46,7 +50,7 @@ class MediaFile(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """Why a media could not be done, and what to do about it."""
+    """Why a recording could not be done, and what to do about it."""
 
     media: MediaFile
     step: str
@@ -57,7 +61,7 @@ class DeadLetter(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something that went wrong inside a media that still has a transcript."""
+    """Something that went wrong inside a recording that still has a transcript."""
 
     where: str  # "media", "window 3", "cue 12"
     code: str
@@ -65,16 +69,21 @@ class Problem(NamedTuple):
 
 
 class MediaChunk(NamedTuple):
-    """A stretch of one media and what is missing of it: the unit of planning and of committing."""
+    """A stretch of one recording and what is missing of it: the unit of planning and of committing."""
 
     media: MediaFile
     chunk: int = 0
-    chunks: int = 1  # of the media; 0 until it is known, for one that may be long
-    seekable: bool = False  # the decoder may jump to its start: times behind a jump are right to the sample
-    committed: tuple[str, ...] = ()  # the names of what the asr layer has of a media that lacks some
-    transcribed: bool = False  # the asr layer has it: decoding and inference pass it on untouched
+    # of the recording; 0 until it is known, for one that may be long
+    chunks: int = 1
+    # the decoder may jump to its start: times behind a jump are right to the sample
+    seekable: bool = False
+    # the names of what the asr layer has of a recording that lacks some
+    committed: tuple[str, ...] = ()
+    # the asr layer has it: decoding and inference pass it on untouched
+    transcribed: bool = False
     saved: bool = False  # its files are written too: only the dataset needs it
-    dead: bool = False  # an earlier run failed on it and kept the letter: only the dataset needs that
+    # an earlier run failed on it and kept the letter: only the dataset needs that
+    dead: bool = False
     failure: DeadLetter | None = None  # listing it failed
 
     @property
@@ -86,7 +95,7 @@ class MediaChunk(NamedTuple):
 class PlannedMedia(NamedTuple):
     """One row of what a run is to do, kept so that anybody can tell later how far it is."""
 
-    source: str  # the media in its version, as the layers name it
+    source: str  # the recording in its version, as the layers name it
     name: str  # hash of its name, and ...
     state: str  # ... the state that its files are in when it is done
     size_bytes: int
@@ -102,7 +111,8 @@ class AudioFacts(NamedTuple):
     channels: int
     codec: str
     speech_s: float  # inside the windows' speech
-    decode_s: float  # wall-clock time that the decoder and the voice activity model took
+    # wall-clock time that the decoder and the voice activity model took
+    decode_s: float
     problems: tuple[Problem, ...] = ()
     lost_s: float = 0.0  # of it, where the file is damaged: silence in its place
 
@@ -116,7 +126,7 @@ class SpeechWindow(NamedTuple):
 
     chunk: MediaChunk
     number: int  # from 0, within the chunk
-    start_sample: int  # from the start of the media
+    start_sample: int  # from the start of the recording
     pcm: bytes
     tasks: tuple[str, ...] = ("transcribe",)
     total: int | None = None
@@ -187,7 +197,7 @@ class ChunkTranscript(NamedTuple):
 
 
 class WindowRecord(NamedTuple):
-    """One window as it is committed: times from the start of the media."""
+    """One window as it is committed: times from the start of the recording."""
 
     number: int
     start: float
@@ -207,7 +217,7 @@ class WindowRecord(NamedTuple):
 
 
 class Transcript(NamedTuple):
-    """Everything known of one media."""
+    """Everything known of one recording."""
 
     media: MediaFile
     audio: AudioFacts
@@ -240,7 +250,7 @@ class Transcript(NamedTuple):
 
 
 class MediaOutcome(NamedTuple):
-    """The small record that reaches the dataset: which media, and whether this run did it."""
+    """The record that crosses the shuffle to WriteDataset: the recording, and whether this run did it."""
 
     media: MediaFile
     failed: bool

@@ -1,6 +1,6 @@
-"""SaveMedia: Transcript or DeadLetter → its files or its letter, kept → MediaOutcome.
+"""SaveMedia: Transcript or DeadLetter → MediaOutcome; writes the files or commits the dead letter.
 
-A media's files are written as soon as it is done: `media/<name>.json .txt .srt .vtt`, `.en.srt` and so on for the
+A recording's files are written as soon as it is done: `media/<name>.json .txt .srt .vtt`, `.en.srt` and so on for the
 translation, and `.opus` where the audio is kept. Writing them again gives the same files, so twice does no harm.
 """
 
@@ -27,21 +27,22 @@ from transforms.media.subtitles import srt, vtt
 from transforms.records import DeadLetter, MediaFile, MediaOutcome, MediaResult, Segment, Transcript
 from transforms.storage import join
 from transforms.storage.scratch import scratch_folder, writing_scratch
-from transforms.work.layers import (
+from transforms.work.own_files import digest_of, names_of, owned_files, stored_digest
+from transforms.work.store import (
     LOST,
     UNFINISHED,
     Inventory,
-    Layers,
     SavedNote,
+    WorkStore,
     file_of,
     json_bytes,
     name_key,
     source_id,
 )
-from transforms.work.own_files import digest_of, names_of, own, stored_digest
 
 FORMATS = ("json", "srt", "vtt", "txt")
-SAVERS = 8  # media saved at once: each is a handful of requests to a store
+# media saved at once: each is a handful of requests to a store
+SAVERS = 8
 UNWRITABLE = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL}  # a name cannot be
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class SaveConfig:
-    """Which files each media gets, and how many may fail."""
+    """Which files each recording gets, and how many may fail."""
 
     formats: tuple[str, ...] = FORMATS
     limit: FailureLimit = dataclasses.field(default_factory=FailureLimit)
@@ -68,14 +69,14 @@ class SaveConfig:
 
 @dataclasses.dataclass
 class SaveMedia(beam.PTransform):
-    """Write what people use of each media, then note in the saved layer that it is done."""
+    """Write what people use of each recording, then note in the saved layer that it is done."""
 
-    layers: Layers
+    work: WorkStore
     config: SaveConfig
     watch: Watch = UNWATCHED
 
-    def expand(self, told: beam.PCollection[MediaResult]) -> beam.PCollection[MediaOutcome]:
-        return told | "Save" >> beam.ParDo(Save(self.layers, self.config, self.watch)).with_output_types(MediaOutcome)
+    def expand(self, result: beam.PCollection[MediaResult]) -> beam.PCollection[MediaOutcome]:
+        return result | "Save" >> beam.ParDo(Save(self.work, self.config, self.watch)).with_output_types(MediaOutcome)
 
 
 class Save(ThreadedDoFn[SaveConfig, tuple[MediaOutcome, bool], MediaOutcome]):
@@ -88,15 +89,15 @@ class Save(ThreadedDoFn[SaveConfig, tuple[MediaOutcome, bool], MediaOutcome]):
 
     def setup(self) -> None:
         super().setup()
-        self._earlier = self._layers.inventory()
-        self._failures = failure_count(self._layers, self._config.limit)
+        self._earlier = self._work.inventory()
+        self._failures = failure_count(self._work, self._config.limit)
 
-    def process(self, told: MediaResult) -> Iterator[MediaOutcome]:
+    def process(self, result: MediaResult) -> Iterator[MediaOutcome]:
         self._metrics.count(elements_in=1)
-        if isinstance(told, MediaOutcome):
-            yield self.counted((told, False))
+        if isinstance(result, MediaOutcome):
+            yield self.counted((result, False))
             return
-        self._threads.begin(save_or_fail, told, self._layers, self._config, self._earlier)
+        self._threads.begin(save_or_fail, result, self._work, self._config, self._earlier)
         yield from self._completed()
 
     def counted(self, saved: tuple[MediaOutcome, bool]) -> MediaOutcome:
@@ -114,35 +115,35 @@ class Save(ThreadedDoFn[SaveConfig, tuple[MediaOutcome, bool], MediaOutcome]):
 
 
 def save_or_fail(
-    told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earlier: Inventory
+    result: Transcript | DeadLetter, work: WorkStore, config: SaveConfig, earlier: Inventory
 ) -> Iterator[tuple[MediaOutcome, bool]]:
-    """The outcome of one media that was kept, and whether keeping it is what failed."""
-    outcome = save(told, layers, config, earlier)
-    yield outcome, outcome.failed and not isinstance(told, DeadLetter)
+    """The outcome of one recording that was kept, and whether keeping it is what failed."""
+    outcome = save(result, work, config, earlier)
+    yield outcome, outcome.failed and not isinstance(result, DeadLetter)
 
 
-def save(told: Transcript | DeadLetter, layers: Layers, config: SaveConfig, earlier: Inventory) -> MediaOutcome:
-    """Keep the outcome of one media. `earlier` is what lay there before the run, so that nothing is asked twice."""
-    if isinstance(told, DeadLetter):
-        known = source_id(told.media) in earlier.dead and layers.dead(told.media) == told
+def save(result: Transcript | DeadLetter, work: WorkStore, config: SaveConfig, earlier: Inventory) -> MediaOutcome:
+    """Save the outcome of one recording. `earlier` is the inventory from before the run; nothing is listed twice."""
+    if isinstance(result, DeadLetter):
+        known = source_id(result.media) in earlier.dead and work.dead_letter(result.media) == result
         if not known:
-            layers.commit_dead(told)
-        states = earlier.saved.get(name_key(told.media.name), ())
-        _remove(told.media, told.media.name, layers, states)  # of another version, or made with other options
-        fresh = not known and told.code != LOST  # what is lost was not tried
-        return MediaOutcome(told.media, failed=True, fresh=fresh)
+            work.commit_dead_letter(result)
+        states = earlier.saved.get(name_key(result.media.name), ())
+        _remove(result.media, result.media.name, work, states)  # of another version, or made with other options
+        fresh = not known and result.code != LOST  # what is lost was not tried
+        return MediaOutcome(result.media, failed=True, fresh=fresh)
     try:
-        with kept_audio(told.media, config.audio_of) as audio:
-            _write(told, {**dict(render(told, config.formats)), **audio}, layers, earlier)
+        with kept_audio(result.media, config.audio_of) as audio:
+            _write(result, {**dict(render(result, config.formats)), **audio}, work, earlier)
     except (MediaError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in UNWRITABLE:
-            raise  # a full disk is no fault of this media's
+            raise  # a full disk is no fault of this recording's
         wrong = error if isinstance(error, MediaError) else MediaError("cannot_save", str(error))
-        _remove(told.media, told.media.name, layers, [UNFINISHED])
-        return save(dead_letter("SaveMedia", told.media, wrong), layers, config, earlier)
-    if source_id(told.media) in earlier.dead:
-        layers.forget_dead(told.media)
-    return MediaOutcome(told.media, failed=False, fresh=True, audio_s=told.audio.duration_s, chunks=told.chunks)
+        _remove(result.media, result.media.name, work, [UNFINISHED])
+        return save(dead_letter("SaveMedia", result.media, wrong), work, config, earlier)
+    if source_id(result.media) in earlier.dead:
+        work.delete_dead_letter(result.media)
+    return MediaOutcome(result.media, failed=False, fresh=True, audio_s=result.audio.duration_s, chunks=result.chunks)
 
 
 @contextlib.contextmanager
@@ -165,31 +166,32 @@ def kept_audio(media: MediaFile, config: ChunkConfig | None) -> Iterator[dict[st
 
 
 def _write(
-    transcript: Transcript, files: dict[str, bytes | pathlib.Path], layers: Layers, earlier: Inventory
+    transcript: Transcript, files: dict[str, bytes | pathlib.Path], work: WorkStore, earlier: Inventory
 ) -> None:
-    """Put a media's files in place of those that a run wrote under its name, so that a kill is made good.
+    """Put a recording's files in place of those that a run wrote under its name, so that a kill is made good.
 
     Raises:
         MediaError: a file that no run wrote is in the way.
     """
     media = transcript.media
     states = earlier.saved.get(name_key(media.name), ())
-    notes = {state: layers.saved_note(name_key(media.name), state) for state in states}
+    notes = {state: work.saved_note(name_key(media.name), state) for state in states}
     digests = {name: digest_of(content) for name, content in files.items()}
-    as_now = notes.get(layers.state(media, transcript.complete))
+    as_now = notes.get(work.state(media, transcript.complete))
     if len(states) == 1 and as_now and as_now.digests == digests:
-        for name, content in files.items():  # the others stay as they are, also if somebody has changed them
-            _put(name, content, layers, owned=False)
+        # the others stay as they are, also if somebody has changed them
+        for name, content in files.items():
+            _put(name, content, work, owned=False)
     else:
-        _replace(transcript, files, digests, layers, notes)
-    _leave_other_name(media, layers, earlier)
+        _replace(transcript, files, digests, work, notes)
+    _leave_other_name(media, work, earlier)
 
 
 def _replace(
     transcript: Transcript,
     files: dict[str, bytes | pathlib.Path],
     digests: dict[str, str],
-    layers: Layers,
+    work: WorkStore,
     notes: dict[str, SavedNote | None],
 ) -> None:
     """Put the files in place of those that the notes name, under a note that says which are under way.
@@ -197,27 +199,27 @@ def _replace(
     A note that cannot be read, which is None, goes when the files are there: until then it shows that a run was here.
     """
     media, key = transcript.media, name_key(transcript.media.name)
-    owned = set[str]().union(*(own(layers, note, media) for note in notes.values() if note))
-    if notes.get(UNFINISHED) or not layers.begin_saving(media, owned, digests, anew=True):
-        if not notes.get(UNFINISHED) and (begun := layers.saved_note(key, UNFINISHED)):  # by a try of this run
-            owned |= own(layers, begun, media)
-        layers.begin_saving(media, owned, digests, anew=False)  # from here on no earlier state is true
+    owned = set[str]().union(*(owned_files(work, note, media) for note in notes.values() if note))
+    if notes.get(UNFINISHED) or not work.begin_saving(media, owned, digests, anew=True):
+        if not notes.get(UNFINISHED) and (begun := work.saved_note(key, UNFINISHED)):  # by a try of this run
+            owned |= owned_files(work, begun, media)
+        work.begin_saving(media, owned, digests, anew=False)  # from here on no earlier state is true
     for state, note in notes.items():
         if note and state != UNFINISHED:
-            layers.forget_saved(key, state)
+            work.delete_saved_note(key, state)
     for name, content in files.items():
-        if not _put(name, content, layers, name in owned):
-            _put_after_all(name, content, layers, media, digests[name])
+        if not _put(name, content, work, name in owned):
+            _put_after_all(name, content, work, media, digests[name])
     for name in owned - set(files):
-        layers.store.delete(join(layers.output, name))
-    layers.commit_saved(media, files, transcript.complete, digests)
-    for state in {UNFINISHED, *notes} - {layers.state(media, transcript.complete)}:
-        layers.forget_saved(key, state)
+        work.store.delete(join(work.output, name))
+    work.commit_saved(media, files, transcript.complete, digests)
+    for state in {UNFINISHED, *notes} - {work.state(media, transcript.complete)}:
+        work.delete_saved_note(key, state)
 
 
-def _put(name: str, content: bytes | pathlib.Path, layers: Layers, owned: bool) -> bool:
+def _put(name: str, content: bytes | pathlib.Path, work: WorkStore, owned: bool) -> bool:
     """Put a file in its place; False where one lies there that is not owned."""
-    store, uri = layers.store, join(layers.output, name)
+    store, uri = work.store, join(work.output, name)
     if isinstance(content, bytes):
         if not owned:
             return store.put_new(uri, content)
@@ -229,46 +231,46 @@ def _put(name: str, content: bytes | pathlib.Path, layers: Layers, owned: bool) 
     return True
 
 
-def _put_after_all(name: str, content: bytes | pathlib.Path, layers: Layers, media: MediaFile, digest: str) -> None:
-    """Put a file where one lies that was not noted when the run began.
+def _put_after_all(name: str, content: bytes | pathlib.Path, work: WorkStore, media: MediaFile, digest: str) -> None:
+    """Put a file over one that was not noted when the run began, if a run has noted it since.
 
-    A try of this run may have left it, or, of a translation, a media of another name: `a.en.srt` may be of `a.en`; or
-    an earlier run, whose note cannot be read any more.
+    A try of this run may have left it, or, of a translation, a recording of another name: `a.en.srt` may be of
+    `a.en`; or an earlier run, whose note cannot be read any more.
 
     Raises:
         MediaError: it is not ours.
     """
-    if stored_digest(layers.store, join(layers.output, name)) == digest:
+    if stored_digest(work.store, join(work.output, name)) == digest:
         return
     keys = {name_key(each) for each, _ in names_of(name.removeprefix("media/"))}
-    notes = [layers.saved_note(key, state) for key in sorted(keys) for state in layers.states_now(key)]
-    if not any(note is None or name in own(layers, note, media) for note in notes):
-        raise MediaError("not_ours" if layers.store.stat(join(layers.output, name)) else "cannot_save", name)
-    _put(name, content, layers, owned=True)
+    notes = [work.saved_note(key, state) for key in sorted(keys) for state in work.states_now(key)]
+    if not any(note is None or name in owned_files(work, note, media) for note in notes):
+        raise MediaError("not_ours" if work.store.stat(join(work.output, name)) else "cannot_save", name)
+    _put(name, content, work, owned=True)
 
 
-def _leave_other_name(media: MediaFile, layers: Layers, earlier: Inventory) -> None:
-    """Delete what the media itself left under its other name.
+def _leave_other_name(media: MediaFile, work: WorkStore, earlier: Inventory) -> None:
+    """Delete what the recording itself left under its other name.
 
-    A media that is joined by one of the same name gets a part of its media_id into its name, and loses it again.
+    A recording that is joined by one of the same name gets a part of its media_id into its name, and loses it again.
     """
     tail = f"~{media.media_id[:8]}"
     other = media.name.removesuffix(tail) if media.name.endswith(tail) else media.name + tail
-    _remove(media, other, layers, earlier.saved.get(name_key(other), ()))
+    _remove(media, other, work, earlier.saved.get(name_key(other), ()))
 
 
-def _remove(media: MediaFile, name: str, layers: Layers, states: Iterable[str]) -> None:
-    """Delete the files that lie under the name, if they are the media's own, and what is noted of them."""
+def _remove(media: MediaFile, name: str, work: WorkStore, states: Iterable[str]) -> None:
+    """Delete the files that lie under the name, if they are the recording's own, and what is noted of them."""
     for state in states:
-        note = layers.saved_note(name_key(name), state)
+        note = work.saved_note(name_key(name), state)
         if note and note.media.media_id == media.media_id:
-            for file in own(layers, note, media):
-                layers.store.delete(join(layers.output, file))
-            layers.forget_saved(name_key(name), state)
+            for file in owned_files(work, note, media):
+                work.store.delete(join(work.output, file))
+            work.delete_saved_note(name_key(name), state)
 
 
 def render(transcript: Transcript, formats: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    """(name below the output, content) of each file of a media."""
+    """(name below the output, content) of each file of a recording."""
     if "json" in formats:
         row = {"schema_version": SCHEMA_VERSION, **transcript_row(transcript)}
         yield file_of(transcript.media, "json"), json_bytes(row, indent=1)

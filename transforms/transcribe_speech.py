@@ -1,4 +1,4 @@
-"""TranscribeSpeech: SpeechWindow → Transcript, DeadLetter, or MediaOutcome for a media with nothing left to do.
+"""TranscribeSpeech: SpeechWindow → Transcript, DeadLetter, or MediaOutcome for a recording with nothing left to do.
 
 Windows of many media share a batch. Behind the model the windows of a chunk are joined, and the chunk is committed
 to the asr layer before anything else is done with it; no committed chunk is inferred twice.
@@ -31,7 +31,7 @@ from transforms.records import (
     Transcript,
     WindowResult,
 )
-from transforms.work.layers import Layers, complete
+from transforms.work.store import WorkStore, complete
 from transforms.work.transcripts import Provenance, assemble, read_transcript, window_record
 
 Joined = ChunkTranscript | DeadLetter | MediaChunk
@@ -42,7 +42,7 @@ class TranscribeSpeech(beam.PTransform):
     """Infer windows in batches across media; a transcript leaves as soon as its last window is back."""
 
     handler: SpeechHandler
-    layers: Layers
+    work: WorkStore
     provenance: Provenance
     watch: Watch = UNWATCHED
 
@@ -52,14 +52,15 @@ class TranscribeSpeech(beam.PTransform):
             | "Batch" >> beam.ParDo(BatchWindows(self.handler, self.watch)).with_output_types(list[SpeechWindow])
             | "RunInference" >> RunInference(self.handler.with_no_batching())
             | "Join" >> beam.ParDo(JoinWindows(self.watch)).with_output_types(Joined)
-            | "Commit" >> beam.FlatMap(commit, self.layers, self.provenance).with_output_types(MediaResult)
+            | "Commit" >> beam.FlatMap(commit, self.work, self.provenance).with_output_types(MediaResult)
         )
 
 
 class BatchWindows(StepDoFn):
     """Full batches across media, what is left at the end of the bundle, and windows without audio on their own.
 
-    Beam's BatchElements would let a silent media wait for a batch, and its batches grow by a guess at the best size.
+    Beam's BatchElements would let a silent recording wait for a batch, and its batches grow by a guess at the best
+    size.
     """
 
     step = TRANSCRIBE
@@ -139,7 +140,7 @@ class JoinWindows(StepDoFn):
 def join_windows(results: list[WindowResult]) -> ChunkTranscript | DeadLetter:
     """The chunk that all the results belong to, in order of index; or why it failed.
 
-    One of several that the model failed on is a chunk like the others: its media keeps what was heard of them.
+    One of several that the model failed on is a chunk like the others: its recording keeps what was heard of them.
     """
     last = results[-1].window
     if last.failure:
@@ -153,8 +154,8 @@ def join_windows(results: list[WindowResult]) -> ChunkTranscript | DeadLetter:
     return ChunkTranscript(last.chunk, last.audio, records)
 
 
-def commit(joined: Joined, layers: Layers, provenance: Provenance) -> Iterator[MediaResult]:
-    """Commit a chunk, and pass the transcript of its media on when no other chunk is missing.
+def commit(joined: Joined, work: WorkStore, provenance: Provenance) -> Iterator[MediaResult]:
+    """Commit a chunk, and pass the transcript of its recording on when no other chunk is missing.
 
     Of two workers that commit the last two chunks at once, both may see all of them: then it is passed on twice.
     """
@@ -163,16 +164,16 @@ def commit(joined: Joined, layers: Layers, provenance: Provenance) -> Iterator[M
     elif isinstance(joined, MediaChunk):
         if joined.saved or joined.dead:
             yield MediaOutcome(joined.media, failed=joined.dead, fresh=False, chunks=joined.chunks)
-        elif joined.chunks == 1 or complete(layers.committed(joined.media)) == joined.chunks:
-            yield _read(joined, layers, provenance)
+        elif joined.chunks == 1 or complete(work.committed(joined.media)) == joined.chunks:
+            yield _read(joined, work, provenance)
     else:
-        layers.commit_chunk(joined)
+        work.commit_chunk(joined)
         if joined.chunk.chunks == 1:
             yield assemble([joined], provenance)
-        elif complete(layers.committed(joined.chunk.media)) == joined.chunk.chunks:
-            yield _read(joined.chunk, layers, provenance)
+        elif complete(work.committed(joined.chunk.media)) == joined.chunk.chunks:
+            yield _read(joined.chunk, work, provenance)
 
 
-def _read(chunk: MediaChunk, layers: Layers, provenance: Provenance) -> Transcript | DeadLetter:
-    read = functools.partial(read_transcript, chunk, layers, provenance)
+def _read(chunk: MediaChunk, work: WorkStore, provenance: Provenance) -> Transcript | DeadLetter:
+    read = functools.partial(read_transcript, chunk, work, provenance)
     return attempt("TranscribeSpeech", chunk.media, read, fatal=OSError)

@@ -17,7 +17,7 @@ from transforms.dofns.figures import TRANSLATE
 from transforms.dofns.metrics import UNWATCHED, Watch
 from transforms.records import MediaResult, Transcript
 from transforms.translators.protocol import Translator, TranslatorSettings
-from transforms.work.layers import Layers
+from transforms.work.store import WorkStore
 from transforms.work.transcripts import with_texts
 
 
@@ -30,25 +30,25 @@ class TranslateConfig:
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
-            raise ValueError(f"translate_concurrency is {self.concurrency}: at least one media at once")
+            raise ValueError(f"translate_concurrency is {self.concurrency}: at least one recording at once")
 
 
 @dataclasses.dataclass
 class TranslateText(beam.PTransform):
     """Translate transcripts that are not in the target language yet."""
 
-    layers: Layers
+    work: WorkStore
     config: TranslateConfig
     watch: Watch = UNWATCHED
 
-    def expand(self, told: beam.PCollection[MediaResult]) -> beam.PCollection[MediaResult]:
+    def expand(self, result: beam.PCollection[MediaResult]) -> beam.PCollection[MediaResult]:
         if self.config.translator is None:
-            return told
-        translating = Translate(self.layers, self.config, self.watch)
-        return told | "Translate" >> beam.ParDo(translating).with_output_types(MediaResult)
+            return result
+        translating = Translate(self.work, self.config, self.watch)
+        return result | "Translate" >> beam.ParDo(translating).with_output_types(MediaResult)
 
 
-class Translate(ThreadedDoFn[TranslateConfig, "Translated", Transcript]):
+class Translate(ThreadedDoFn[TranslateConfig, "TranslationResult", Transcript]):
     """Translates several media at once: requests wait for the server, not for one another."""
 
     step = TRANSLATE
@@ -61,23 +61,23 @@ class Translate(ThreadedDoFn[TranslateConfig, "Translated", Transcript]):
         assert self._config.translator is not None
         self._translator = self._config.translator.open()
 
-    def process(self, told: MediaResult) -> Iterator[MediaResult]:
+    def process(self, result: MediaResult) -> Iterator[MediaResult]:
         self._metrics.count(elements_in=1)
-        if not isinstance(told, Transcript):
+        if not isinstance(result, Transcript):
             self._metrics.count(elements_out=1)
-            yield told
+            yield result
             return
-        self._threads.begin(self._translated, told)
+        self._threads.begin(self._translated, result)
         yield from self._completed()
 
     def teardown(self) -> None:
         self._translator.stop()
         super().teardown()
 
-    def _translated(self, transcript: Transcript) -> Iterator[Translated]:
-        yield translate(transcript, self._translator, self._layers, self._config)
+    def _translated(self, transcript: Transcript) -> Iterator[TranslationResult]:
+        yield translate(transcript, self._translator, self._work, self._config)
 
-    def counted(self, translated: Translated) -> Transcript:
+    def counted(self, translated: TranslationResult) -> Transcript:
         transcript = translated.transcript
         cues_failed = sum(problem.code == "translation_failed" for problem in transcript.problems)
         self._metrics.count(
@@ -91,7 +91,7 @@ class Translate(ThreadedDoFn[TranslateConfig, "Translated", Transcript]):
         return transcript
 
 
-class Translated(NamedTuple):
+class TranslationResult(NamedTuple):
     """A transcript with its translation, and how much of that is new."""
 
     transcript: Transcript
@@ -99,14 +99,16 @@ class Translated(NamedTuple):
     asked: int = 0  # cues that the translator was asked for
 
 
-def translate(transcript: Transcript, translator: Translator, layers: Layers, config: TranslateConfig) -> Translated:
+def translate(
+    transcript: Transcript, translator: Translator, work: WorkStore, config: TranslateConfig
+) -> TranslationResult:
     """The transcript with its translation, which is committed: the translator is asked for what the layer lacks.
 
     A cue that could not be translated is a problem of the transcript, and a later run asks for it again.
     """
     assert config.translator is not None
     target, segments = config.translator.target, transcript.segments
-    committed = layers.translated(transcript)
+    committed = work.read_translation(transcript)
     texts, error = committed or ([None] * len(segments), "")
     missing = [number for number, text in enumerate(texts) if text is None]
     foreign = [number for number in missing if segments[number].language != target]
@@ -119,5 +121,5 @@ def translate(transcript: Transcript, translator: Translator, layers: Layers, co
             answers.get(number) if number in answers else text if text is not None else segments[number].text
             for number, text in enumerate(texts)
         ]
-        layers.commit_translation(transcript, texts, error)
-    return Translated(with_texts(transcript, texts, error, target), bool(missing), len(foreign))
+        work.commit_translation(transcript, texts, error)
+    return TranslationResult(with_texts(transcript, texts, error, target), bool(missing), len(foreign))

@@ -18,11 +18,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from beam_pipeline.__main__ import leave, log_at
-from beam_pipeline.config import words_of
+from beam_pipeline.config import to_arguments
 from beam_pipeline.errors import RunFailedError, UsageError
 from beam_pipeline.parser import check_beam_flags, parse
 from beam_pipeline.run.places import first_look
-from beam_pipeline.terminal import prepare
+from beam_pipeline.terminal import configure_streams
 from transforms.storage.secrets import LOGGED, redacted, register_in
 from transforms.work.exit_code import ExitCode
 
@@ -34,7 +34,7 @@ NOT_FROM_PYTHON = {
 
 
 class Channel(logging.Handler):
-    """Where the caller listens. As a handler it passes every record on."""
+    """The pipe to the caller. As a logging handler it sends every record."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Channel(logging.Handler):
         self.send("log", {**{name: getattr(record, name) for name in kept}, "msg": record.getMessage()})
 
     def send(self, kind: str, content: object) -> None:
-        """Pass one thing on, from any thread. Where nobody listens any more, the run is about to be ended."""
+        """Send one message, from any thread. A closed pipe is no error: the run is about to be stopped."""
         self.acquire()
         try:
             with contextlib.suppress(BrokenPipeError):
@@ -56,8 +56,8 @@ class Channel(logging.Handler):
 
 
 def main() -> ExitCode:
-    """Do what is asked for, tell how it ended, and return the exit code that the command line would give."""
-    prepare()
+    """Run the request from stdin, send its result, and return the exit code that the command line would give."""
+    configure_streams()
     channel = Channel(os.dup(1))
     os.dup2(2, 1)
     request = json.loads(sys.stdin.readline())
@@ -79,14 +79,14 @@ def main() -> ExitCode:
 
 
 def run(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the job that the options describe, and give how it ended, with what is needed to read its output.
+    """Run the job that the options describe; returns its result, with what is needed to read its output.
 
     Raises:
         ValueError, REFUSED, RunFailedError: as `launch.launch` does.
     """
     if alone := NOT_FROM_PYTHON.keys() & options.keys():
         raise UsageError(NOT_FROM_PYTHON[min(alone)])
-    words = words_of(options)
+    words = to_arguments(options)
     register_in(words)
     flags, beam_flags = parse(words)
     if flags.dry_run:  # a config file asks for it
@@ -101,7 +101,7 @@ def run(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _end_with_the_caller() -> None:
-    """Take the end of stdin for a polite kill: the caller wants no more, or is gone."""
+    """Treat the end of stdin as SIGTERM: the caller has stopped the run, or is gone."""
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What a call of `transcribe` gives back: how the run ended, and ways to the rows of its dataset."""
+"""The result of `transcribe`: how the run ended, and iterators over the rows of its dataset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A run that has ended. Rows are read from the output when they are asked for, a few hundred at a time.
+    """A run that has ended. Rows are read lazily from the output, a few hundred at a time.
 
     The methods below give them as dicts in the order of the dataset, of the columns that are named, or of all:
     docs/schema.md says what is in each. They raise NoRunError where there is no dataset yet, and OSError where it
@@ -26,7 +26,8 @@ class Result:
 
     output: str  # the folder, absolute, or its URI in an object store
     run: str  # the name that the run has in run.json and in the report
-    exit_code: int  # as of the command line: 0 all is done, 3 some media are dead letters
+    # as of the command line: 0 all is done, 3 some media are dead letters
+    exit_code: int
     summary: dict[str, Any] = dataclasses.field(repr=False)  # summary.json; empty where the run was not waited for
     stores: Stores = dataclasses.field(repr=False)  # how the output is reached
 
@@ -36,19 +37,19 @@ class Result:
         return bool(self.summary)
 
     def transcripts(self, columns: Sequence[str] | None = None) -> Iterator[TranscriptRow]:
-        """One row a media."""
+        """One row per recording."""
         from transforms.dataset.schema import TRANSCRIPTS
 
         return cast("Iterator[TranscriptRow]", self._rows("transcripts", TRANSCRIPTS, columns))
 
     def segments(self, columns: Sequence[str] | None = None) -> Iterator[SegmentRow]:
-        """One row a timed piece of text."""
+        """One row per timed piece of text."""
         from transforms.dataset.schema import SEGMENTS
 
         return cast("Iterator[SegmentRow]", self._rows("segments", SEGMENTS, columns))
 
     def dead_letters(self, columns: Sequence[str] | None = None) -> Iterator[DeadLetterRow]:
-        """One row a media that could not be done."""
+        """One row per recording that could not be done."""
         from transforms.dataset.schema import DEAD_LETTERS
 
         return cast("Iterator[DeadLetterRow]", self._rows("dead_letters", DEAD_LETTERS, columns))

@@ -24,7 +24,8 @@ from runners import processes
 from transforms.storage import Stores
 from transforms.storage.profiles import read_profiles
 
-STOP_S = 30.0  # for a run to end when it was asked to; it waits for no more than the batch that the model is at
+# for a run to end when it was asked to; it waits for no more than the batch that the model is at
+STOP_S = 30.0
 LAST_LINES = 20  # of what a run that died wrote to stderr
 ERRORS: Mapping[str, type[TranscribeError]] = {
     "usage": UsageError,
@@ -73,7 +74,7 @@ def transcribe(input: Place | Iterable[Place] | None = None, output: Place | Non
 
 
 def _plain(value: object) -> Any:
-    """The value as JSON takes it: a switch, a number, a word, or a list of them."""
+    """The value as JSON: a boolean, a number, a string, or a list of them."""
     if isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, Iterable) and not isinstance(value, (str, os.PathLike)):
@@ -82,38 +83,38 @@ def _plain(value: object) -> Any:
 
 
 def _level() -> str:
-    """The level from which the caller wants to hear of the run."""
+    """The log level that the caller's logger has."""
     wanted = log.getEffectiveLevel()
     return logging.getLevelName(next((level for level in LEVELS if level >= wanted), LEVELS[-1]))
 
 
 def _run(request: Mapping[str, Any]) -> tuple[str, Any]:
-    """How the run ended: a kind, and what belongs to it. Whatever happens here, the run has ended behind it."""
+    """Run the request in its own process; returns (kind, payload) of the result. The process has ended after it."""
     process = _start()
     said: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
     listener = threading.Thread(target=_listen, args=(process.stderr, said), daemon=True)
     listener.start()
     try:
-        told = _converse(process, request)
+        reply = _converse(process, request)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_S)
     finally:
         _end(process)
-    if told:
-        return told
+    if reply:
+        return reply
     listener.join(1.0)  # no longer: what the run started may hold its stderr open
-    return "failed", "\n".join([f"the process of the run {_fate(process.returncode)}", *said])
+    return "failed", "\n".join([f"the process of the run {_exit_reason(process.returncode)}", *said])
 
 
 def _start() -> subprocess.Popen[bytes]:
-    """The process of a run. It finds the modules that are found here, and Ctrl-C in a terminal passes it by."""
+    """Start the process of a run, with this process's module path, and out of reach of the terminal's Ctrl-C."""
     environment = {**os.environ, **processes.environment()}
     command, pipe = processes.command("beam_pipeline.api.child"), subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, process_group=0)
 
 
 def _converse(process: subprocess.Popen[bytes], request: Mapping[str, Any]) -> tuple[str, Any] | None:
-    """Ask, log what comes, and return the last that is said; None where the process died without it."""
+    """Send the request, log the records that arrive, and return the result; None if the process died without one."""
     assert process.stdin and process.stdout
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -136,20 +137,21 @@ def _listen(stderr: IO[bytes], said: collections.deque[str]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """See to it that the process has ended: one that runs takes the end of its stdin for a polite kill."""
+    """Wait until the process has ended; one that still runs is stopped by closing its stdin."""
     assert process.stdin and process.stdout
     try:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_S)
-    finally:  # also where the user will not wait; decoders end by their broken pipes
+    finally:
+        # also where the user will not wait; decoders end by their broken pipes
         process.kill()
         process.wait()
         process.stdout.close()
 
 
-def _fate(code: int) -> str:
+def _exit_reason(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code} and without a word"
     return f"was killed ({signal.strsignal(-code)}), perhaps for want of memory; the same call goes on where it was"

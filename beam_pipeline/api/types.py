@@ -66,9 +66,9 @@ class Options(TypedDict, total=False):
     openai_base_url: str
     # media translated at once
     translate_concurrency: int
-    # files for each media
+    # files for each recording
     formats: Iterable[Literal["json", "srt", "vtt", "txt"]]
-    # keep each media's audio as a small .opus beside its text, so that the report can play it
+    # keep each recording's audio as a small .opus beside its text, so that the report can play it
     keep_audio: bool
     # Parquet files in each table
     num_shards: int
@@ -88,9 +88,9 @@ class Options(TypedDict, total=False):
 class TranscriptSegment(TypedDict):
     """A timed piece of a transcript."""
 
-    # seconds from the start of the media
+    # seconds from the start of the recording
     start: float
-    # seconds from the start of the media
+    # seconds from the start of the recording
     end: float
     # what was said
     text: str
@@ -111,16 +111,16 @@ class TranscriptSegment(TypedDict):
 class TranslatedSegment(TypedDict):
     """A timed piece of a translation."""
 
-    # seconds from the start of the media
+    # seconds from the start of the recording
     start: float
-    # seconds from the start of the media
+    # seconds from the start of the recording
     end: float
     # what was said
     text: str
 
 
 class TranscriptProblem(TypedDict):
-    """What went wrong inside a media."""
+    """What went wrong inside a recording."""
 
     # media, window N or cue N
     where: str
@@ -135,7 +135,7 @@ class TranscriptRow(TypedDict):
 
     # path relative to the input it was found under, or the manifest's id
     id: str
-    # where the media is
+    # where the recording is
     uri: str
     # hash of the URI
     media_id: str
@@ -143,7 +143,7 @@ class TranscriptRow(TypedDict):
     version: str
     # length of the decoded audio
     duration_sec: float
-    # where the media begins in its file, for a part of one; null for a file
+    # where the recording begins in its file, for a part of one; null for a file
     offset_sec: float | None
     # of the source, in Hz
     sampling_rate: int
@@ -185,7 +185,7 @@ class TranscriptRow(TypedDict):
     retries: int
     # wall-clock time of decoding and finding speech
     decode_sec: float
-    # this media's share of the wall-clock time of inference
+    # this recording's share of the wall-clock time of inference
     infer_sec: float
     # what ran the model
     engine: str
@@ -193,7 +193,7 @@ class TranscriptRow(TypedDict):
     model: str
     # ok, partial (see problems) or empty (nothing said)
     status: str
-    # what went wrong inside the media
+    # what went wrong inside the recording
     problems: list[TranscriptProblem]
 
 
@@ -206,9 +206,9 @@ class SegmentRow(TypedDict):
     media_id: str
     # from 0, by time
     index: int
-    # seconds from the start of the media
+    # seconds from the start of the recording
     start: float
-    # seconds from the start of the media
+    # seconds from the start of the recording
     end: float
     # what was said
     text: str
@@ -231,7 +231,7 @@ class DeadLetterRow(TypedDict):
 
     # path relative to the input it was found under, or the manifest's id
     id: str
-    # where the media is
+    # where the recording is
     uri: str
     # hash of the URI
     media_id: str

@@ -1,4 +1,4 @@
-"""How many words of one text are other ones in another text, in any script."""
+"""The word error rate between two texts, in any script."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rapidfuzz.distance import Levenshtein
 UNSPACED = {"zh", "yue", "ja", "th", "lo", "my", "km"}  # written without spaces: a character counts as a word
 
 
-class Compared(NamedTuple):
-    """Two texts of one media, or of several together."""
+class TextComparison(NamedTuple):
+    """Two texts of one recording, or of several together."""
 
     media: int = 0
     identical: int = 0
@@ -23,18 +23,18 @@ class Compared(NamedTuple):
         """Errors by word of the reference; one without words counts as one of a single word."""
         return self.errors / max(self.words, 1)
 
-    def plus(self, other: Compared) -> Compared:
-        return Compared(*(one + more for one, more in zip(self, other, strict=True)))
+    def plus(self, other: TextComparison) -> TextComparison:
+        return TextComparison(*(one + more for one, more in zip(self, other, strict=True)))
 
     def to_json(self) -> dict[str, float]:
         return {**self._asdict(), "word_error": round(self.word_error, 4)}
 
 
-def compare_texts(reference: str, text: str, language: str) -> Compared:
-    """One media's texts. Punctuation, case and the way in which characters are composed make no error."""
+def compare_texts(reference: str, text: str, language: str) -> TextComparison:
+    """One recording's texts. Punctuation, case and the way in which characters are composed make no error."""
     expected = words(reference, language)
     errors = 0 if reference == text else Levenshtein.distance(expected, words(text, language))
-    return Compared(1, int(reference == text), len(expected), errors)
+    return TextComparison(1, int(reference == text), len(expected), errors)
 
 
 def words(text: str, language: str) -> list[str]:

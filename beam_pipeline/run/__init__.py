@@ -1,1 +1,1 @@
-"""One run, from the claim of its output to its exit code."""
+"""One run, from acquiring its output to its exit code."""

@@ -1,6 +1,6 @@
-"""What a run would do with each media, and for Dataflow what that would cost: found without doing any of it.
+"""What a run would do with each recording, and for Dataflow what that would cost: found without doing any of it.
 
-For people, one line a media and the totals. For programs, one JSON document:
+For people, one line a recording and the totals. For programs, one JSON document:
 
     media              one object each: id, todo, size_bytes, and code where todo is "failed", else null
     totals             how many media there are of each `todo`
@@ -26,7 +26,7 @@ from beam_pipeline.run.estimate import Extent, Outlook, foresee
 from beam_pipeline.run.found import find
 from beam_pipeline.run.job import Job
 from beam_pipeline.run.target import find_target
-from beam_pipeline.terminal import answer
+from beam_pipeline.terminal import print_result
 from runners.dataflow.machines import DEFAULT_GPU, GPUS
 from runners.presets import DATAFLOW_WORKERS
 from transforms.inputs.folders import Skipped, Tally
@@ -36,23 +36,24 @@ from transforms.plan_work import plan
 from transforms.records import MediaFile
 from transforms.storage.texts import printable
 from transforms.work.exit_code import ExitCode
-from transforms.work.layers import Inventory
+from transforms.work.store import Inventory
 
 
 class Todo(enum.StrEnum):
-    """What a run would do with a media."""
+    """What a run would do with a recording."""
 
     DONE = "done"  # nothing: an earlier run did it
     WRITE_FILES = "write_files"  # it has a transcript, which is written in other formats
     TRANSCRIBE = "transcribe"
-    FAILED = "failed"  # nothing: it cannot be listed, or an earlier run failed on it
+    # nothing: it cannot be listed, or an earlier run failed on it
+    FAILED = "failed"
 
 
 IN_WORDS = {Todo.DONE: "done before", Todo.WRITE_FILES: "write files", Todo.TRANSCRIBE: "transcribe"}
 
 
 class Fate(NamedTuple):
-    """What would become of a media."""
+    """What a run would do with one recording, as a record."""
 
     todo: Todo
     code: str | None = None  # of the failure
@@ -63,7 +64,7 @@ class Fate(NamedTuple):
 
 @dataclasses.dataclass
 class Seen:
-    """What has been gone over so far."""
+    """The counts of the recordings so far."""
 
     counts: Counter[Fate] = dataclasses.field(default_factory=Counter)
     passed_over: Tally = dataclasses.field(default_factory=Tally)
@@ -86,20 +87,20 @@ def dry_run(job: Job, flags: argparse.Namespace, beam_flags: list[str]) -> ExitC
     def foretell() -> Outlook | None:
         return _outlook(job, flags, beam_flags, seen.left) if on_dataflow else None
 
-    inventory = dataclasses.replace(job.layers.list_now(), gaps=find(job).gaps)
+    inventory = dataclasses.replace(job.work.list_now(), gaps=find(job).gaps)
     lines = _as_json if flags.json else _as_text
-    if not all(map(answer, lines(_media(job, inventory, seen), seen, foretell))):
+    if not all(map(print_result, lines(_media(job, inventory, seen), seen, foretell))):
         return ExitCode.DONE  # the reader has seen enough
     if on_dataflow:
-        find_target(flags, beam_flags, job.layers.run)
+        find_target(flags, beam_flags, job.work.run)
     return ExitCode.DONE
 
 
 def _media(job: Job, inventory: Inventory, seen: Seen) -> Media:
-    """Every media with its fate, each counted as it goes by."""
-    for found in named(_listed(job, seen.passed_over), job.layers):
-        chunk = plan(found, job.layers, inventory, job.plan)
-        letter = chunk.failure or (job.layers.dead(chunk.media) if chunk.dead else None)
+    """Every recording with what a run would do with it; counts each."""
+    for found in named(_listed(job, seen.passed_over), job.work):
+        chunk = plan(found, job.work, inventory, job.plan)
+        letter = chunk.failure or (job.work.dead_letter(chunk.media) if chunk.dead else None)
         todo = Todo.DONE if chunk.saved else Todo.WRITE_FILES if chunk.transcribed else Todo.TRANSCRIBE
         fate = Fate(Todo.FAILED, letter.code) if letter else Fate(todo)
         seen.counts[fate] += 1
@@ -128,7 +129,7 @@ def _as_text(media: Media, seen: Seen, foretell: Foretell) -> Iterator[str]:
 
 
 def _as_json(media: Media, seen: Seen, foretell: Foretell) -> Iterator[str]:
-    """The lines of the document, a media each: a listing of millions is never held as text."""
+    """The lines of the document, a recording each: a listing of millions is never held as text."""
     yield '{"media": ['
     comma = ""
     for each, fate in media:

@@ -15,13 +15,15 @@ from transforms.media import ffmpeg
 from transforms.media.chunks import ChunkConfig, length_s, opened
 from transforms.records import MediaFile
 
-SAMPLES = 5  # media looked into of each suffix: bytes an hour differ tenfold between suffixes, less inside one
+# media looked into of each suffix: bytes an hour differ tenfold between suffixes, less inside one
+SAMPLES = 5
 START_H = 0.2  # a machine, its driver, an image of 15 GB and a model of 3
-CPU_SPEED = 1.0  # hours of audio an hour on CPU_MACHINE, assumed for large-v3
+# hours of audio an hour on CPU_MACHINE, assumed for large-v3
+CPU_SPEED = 1.0
 
 
 class Extent:
-    """Media that are left to do, of which a few of each suffix are kept to look into."""
+    """Recordings that are left to do, with a sample of each suffix whose lengths are probed."""
 
     def __init__(self) -> None:
         self.media = 0
@@ -54,10 +56,10 @@ class Extent:
 
 
 def _seconds(media: MediaFile, config: ChunkConfig) -> float:
-    """How long the media says it is; 0 where it says nothing."""
+    """How long the recording says it is; 0 where it says nothing."""
     with contextlib.suppress(MediaError), opened(media, config.stores) as source:
-        told = ffmpeg.probe(source.url, source.protocols, config.audio_track, config.decode_timeout_s)
-        return length_s(media, told.said_s)
+        info = ffmpeg.probe(source.url, source.protocols, config.audio_track, config.decode_timeout_s)
+        return length_s(media, info.said_s)
     return 0.0
 
 
@@ -98,20 +100,22 @@ class Outlook:
     def figures(self) -> dict[str, Any]:
         """The figures for programs: of audio and machines None where nothing is known, or nothing is left."""
         kind, machine = self.gpu.accelerator if self.gpu else None, _machine(self.gpu).type
-        told = {
+        info = {
             "audio_hours": round(self.audio_h, 3),
             "workers": self.took.workers,
             "hours": round(self.took.hours, 3),
             "worker_hours": round(self.took.worker_hours, 3),
             "usd": round(self.took.usd, 2),
         }
-        figures = told if self.looked_into else dict.fromkeys(told)
+        figures = info if self.looked_into else dict.fromkeys(info)
         return {"media": self.media, "looked_into": self.looked_into, "machine": machine, "gpu": kind, **figures}
 
     def words(self) -> str:
         """The same for people, with all that it assumes."""
         if not self.looked_into:
-            return "estimate: nothing is left to do" if not self.media else "estimate: no media says how long it is"
+            return (
+                "estimate: nothing is left to do" if not self.media else "estimate: no recording says how long it is"
+            )
         gpu, took = self.gpu, self.took
         on = f"{_machine(gpu).type} with {gpu.accelerator}" if gpu else _machine(gpu).type
         also = "" if self.tasks == 1 else f", for each of {self.tasks} tasks"

@@ -1,4 +1,4 @@
-"""From the flags to what the graph is made of: one config a step, checked, with the layers' fingerprints."""
+"""Builds the job from the flags: a checked config for each step, and the fingerprints of the layers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from transforms.storage import Stores
 from transforms.translate_text import TranslateConfig
 from transforms.translators.protocol import TranslatorSettings
 from transforms.translators.registry import TRANSLATORS
-from transforms.work.layers import Layers, fingerprint
+from transforms.work.store import WorkStore, fingerprint
 from transforms.work.transcripts import Provenance
 from transforms.write_dataset import DatasetConfig
 
@@ -39,11 +39,11 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Everything that the graph needs to know. Pickled into the workers; holds no secret."""
+    """The configuration of the whole graph. Pickled into the workers; holds no secret."""
 
     inputs: Inputs
     model: ModelFacts
-    layers: Layers
+    work: WorkStore
     plan: PlanConfig
     decode: DecodeConfig
     engine: Engine
@@ -55,12 +55,12 @@ class Job:
 
     @property
     def output(self) -> str:
-        return self.layers.output
+        return self.work.output
 
     def in_generation(self, anew: bool) -> Job:
-        """This job as the output has to have it done: going on, or with everything anew."""
-        layers = self.layers.in_generation(anew)
-        return dataclasses.replace(self, layers=layers, inputs=dataclasses.replace(self.inputs, layers=layers))
+        """This job in the output's current generation, or in a new one if everything is done anew."""
+        work = self.work.in_generation(anew)
+        return dataclasses.replace(self, work=work, inputs=dataclasses.replace(self.inputs, work=work))
 
 
 def at_commit(job: Job, flags: argparse.Namespace) -> Job:
@@ -74,8 +74,8 @@ def at_commit(job: Job, flags: argparse.Namespace) -> Job:
         log.warning("which commit of %s the workers load is not known here: the hub was not reached", job.model.name)
         return job
     again = make_job(flags, commit)
-    layers = dataclasses.replace(again.layers, run=job.layers.run)
-    return dataclasses.replace(again, layers=layers, dataset=job.dataset)
+    work = dataclasses.replace(again.work, run=job.work.run)
+    return dataclasses.replace(again, work=work, dataset=job.dataset)
 
 
 def make_job(flags: argparse.Namespace, commit: str = "") -> Job:
@@ -104,11 +104,11 @@ def make_job(flags: argparse.Namespace, commit: str = "") -> Job:
         decode.chunks if flags.keep_audio else None,
     )
     translate = TranslateConfig(_translator(flags), flags.translate_concurrency)
-    layers = _layers(flags, output, model, decode, save, translate)
+    work = _work(flags, output, model, decode, save, translate)
     return Job(
-        inputs=Inputs(tuple(flags.input), stores, layers, flags.keep_missing, suffixes_of(flags), languages),
+        inputs=Inputs(tuple(flags.input), stores, work, flags.keep_missing, suffixes_of(flags), languages),
         model=model,
-        layers=layers,
+        work=work,
         plan=PlanConfig(flags.retry_failed, decode.chunks),
         decode=decode,
         engine=engine,
@@ -187,14 +187,14 @@ def _translator(flags: argparse.Namespace) -> TranslatorSettings | None:
     return chosen.load().from_options(vars(flags)) if chosen else None
 
 
-def _layers(
+def _work(
     flags: argparse.Namespace,
     output: str,
     model: ModelFacts,
     decode: DecodeConfig,
     save: SaveConfig,
     translate: TranslateConfig,
-) -> Layers:
+) -> WorkStore:
     """The layers under the output. What is not in a fingerprint (device, batch size) does not change its layer."""
     values, to = vars(flags), flags.translate_to
     windows = dataclasses.asdict(decode.windows)
@@ -207,7 +207,7 @@ def _layers(
     made_of = {"asr": asr, "translation": translation, "to": to}
     saved = fingerprint({**made_of, **options.settings("saved", values, formats=formats)})
     stores, run = decode.chunks.stores, uuid.uuid4().hex[:12]
-    return Layers(output, asr, saved, translation, flags.translate_to, stores, run)
+    return WorkStore(output, asr, saved, translation, flags.translate_to, stores, run)
 
 
 def _about(flags: argparse.Namespace, model: ModelFacts) -> tuple[tuple[str, Any], ...]:

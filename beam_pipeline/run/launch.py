@@ -1,4 +1,4 @@
-"""A run from its first check to its exit code: what cannot work is found, its output claimed, and the graph run."""
+"""Runs a job: validates it, acquires the output, submits the graph, waits, and writes run.json."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from beam_pipeline.errors import RunFailedError
 from beam_pipeline.failures import retry_command
 from beam_pipeline.outputs.last_run import LastRun
 from beam_pipeline.run.found import find, kinds
-from beam_pipeline.run.heartbeat import alive
+from beam_pipeline.run.heartbeat import heartbeat
 from beam_pipeline.run.job import Job, at_commit
 from beam_pipeline.run.outcome import cause, tell_outcome
 from beam_pipeline.run.places import check_input
@@ -24,7 +24,7 @@ from beam_pipeline.run.progress import Progress
 from beam_pipeline.run.record import counters, first_record
 from beam_pipeline.run.submit import submit, wait
 from beam_pipeline.run.target import Target, check_scratch, find_target
-from beam_pipeline.terminal import tell
+from beam_pipeline.terminal import print_status
 from runners.jobs import still_runs
 from transforms.dofns.metrics import Watch
 from transforms.engines.catalog import DEMO_NOTICE
@@ -33,11 +33,11 @@ from transforms.media.ffmpeg_process import kill_decoders
 from transforms.storage import join
 from transforms.storage.secrets import LOGGED, redacted
 from transforms.storage.texts import shell
-from transforms.work.ending import end
+from transforms.work.ending import end_run
 from transforms.work.exit_code import ExitCode
-from transforms.work.layers import LOST, RECORD, forget_inventory, json_bytes
-from transforms.work.lease import OccupiedError, Owner, claim
-from transforms.work.own_files import Found, commit_published, was_begun
+from transforms.work.lease import Lease, OccupiedError, acquire
+from transforms.work.own_files import OutputContents, commit_published, was_begun
+from transforms.work.store import LOST, RECORD, clear_inventory_cache, json_bytes
 
 STOPPED = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 
@@ -45,29 +45,30 @@ log = logging.getLogger("beam_pipeline")
 
 
 class Ended(NamedTuple):
-    """How a run came to its end."""
+    """The result of a run."""
 
     code: ExitCode  # DONE or WITH_DEAD_LETTERS
     run: str
     output: str  # its one spelling
-    summary: dict[str, Any]  # summary.json; nothing where the job was left to its cluster
+    # summary.json; nothing where the job was left to its cluster
+    summary: dict[str, Any]
 
 
 def launch(job: Job, flags: argparse.Namespace, beam_flags: list[str], words: list[str]) -> Ended:
-    """Find where the job is to run, check that it can, and run it to its end.
+    """Find the job's runner, validate the job, and run it to its end.
 
     Raises:
         ValueError: the flags cannot be meant.
         REFUSED: it cannot run there now.
         RunFailedError: it failed.
     """
-    target = find_target(flags, beam_flags, job.layers.run)
+    target = find_target(flags, beam_flags, job.work.run)
     check(job, target)
     return run(at_commit(job, flags), flags, target, words)
 
 
 def check(job: Job, target: Target) -> None:
-    """Find what cannot work before any work is done.
+    """Validate the job before any work is done.
 
     Raises:
         ValueError: with what to do about it.
@@ -98,29 +99,30 @@ def run(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -
         raise ValueError(f"--metrics_port {flags.metrics_port} cannot be served: {error.strerror}") from error
     try:
         found = find(job)
-        owner = claim(job.layers, still_runs=still_runs)
+        lease = acquire(job.work, still_runs=still_runs)
     except OSError as error:
         raise ValueError(f"--output {job.output} cannot be written: {error}") from error
     _stop_on_signals()
-    with progress, alive(owner, lambda: progress.counts):
-        return Run(job, flags, target, words, owner, progress).to_its_end(found)
+    with progress, heartbeat(lease, lambda: progress.counts):
+        return Run(job, flags, target, words, lease, progress).to_its_end(found)
 
 
 @dataclasses.dataclass
 class Run:
-    """One run, which owns its output."""
+    """One run, which holds the lease on its output."""
 
-    job: Job  # as it has to be done on this output, once the run has begun
+    # as it has to be done on this output, once the run has begun
+    job: Job
     flags: argparse.Namespace
     target: Target
     words: list[str]  # the command line
-    owner: Owner  # its claim
+    lease: Lease  # its claim
     progress: Progress
     record: dict[str, Any] | None = None  # run.json, once it is written
     results: list[Any] = dataclasses.field(default_factory=list)  # Beam's, of each time that the graph ran
 
-    def to_its_end(self, found: Found) -> Ended:
-        """Do the job, and leave behind how it ended.
+    def to_its_end(self, found: OutputContents) -> Ended:
+        """Run the job on the acquired output, and write its end into run.json.
 
         Raises:
             RunFailedError: it failed; the message is for the user.
@@ -129,33 +131,34 @@ class Run:
             self._begin(found)
             self._submit()
             if not wait(self.target, self.results[-1], self.flags.no_wait) and self._leave():
-                return Ended(ExitCode.DONE, self.job.layers.run, self.job.output, {})
+                return Ended(ExitCode.DONE, self.job.work.run, self.job.output, {})
             summary = self._settled()
             code = tell_outcome(self.job, summary)
             self._end(code)
-        except Exception as error:  # Beam raises what a step did, of whatever class, and its runners their own
+        except Exception as error:
+            # Beam raises what a step did, of whatever class, and its runners their own
             log.debug("the run failed", exc_info=error)
             with contextlib.suppress(OSError, OccupiedError):
                 self._end(ExitCode.FAILED)
             raise RunFailedError(redacted(cause(error), LOGGED)) from error
-        return Ended(code, self.job.layers.run, self.job.output, summary)
+        return Ended(code, self.job.work.run, self.job.output, summary)
 
-    def _begin(self, found: Found) -> None:
-        """Make the output ready for the run, and write run.json."""
+    def _begin(self, found: OutputContents) -> None:
+        """Prepare the acquired output for the run, and write run.json."""
         job = self.job
-        if self.owner.found_dead:
-            job.layers.store.sweep(job.output, functools.partial(was_begun, job.layers, found.published))
+        if self.lease.previous_expired:
+            job.work.store.sweep(job.output, functools.partial(was_begun, job.work, found.published))
         self.job = job = job.in_generation(anew=self.flags.overwrite)
-        commit_published(job.layers, found.published.with_run(kinds(job), job.dataset.num_shards))
+        commit_published(job.work, found.published.with_run(kinds(job), job.dataset.num_shards))
         record = first_record(job, self.flags, self.target, self.words)
-        job.layers.store.put(join(job.output, RECORD), json_bytes(record, indent=1))
+        job.work.store.put(join(job.output, RECORD), json_bytes(record, indent=1))
         self.record = record
-        job.layers.forget_plans()
-        job.layers.commit_gaps(found.gaps)
-        job.layers.commit_generation(finished=False)
+        job.work.delete_other_plans()
+        job.work.commit_gaps(found.gaps)
+        job.work.commit_generation(finished=False)
         display = self.progress.address if self.target.is_here else ""
         port = self.flags.metrics_port if self.target.remote else 0  # its workers may outlive this process
-        dataset = dataclasses.replace(job.dataset, retry=retry_command(LastRun(record, job.layers)))
+        dataset = dataclasses.replace(job.dataset, retry=retry_command(LastRun(record, job.work)))
         self.job = dataclasses.replace(job, dataset=dataset, watch=Watch(display, port))
 
     def _submit(self) -> None:
@@ -164,23 +167,23 @@ class Run:
         log.info("output %s", self.job.output)
         log.info("%s %s", self.target.runner, " ".join(self.target.flags))
         if self.target.remote:
-            self.owner.beat(job=self.target.remote.record)
+            self.lease.renew(job=self.target.remote.record)
         self.results.append(submit(self.target, self.job))
 
     def _leave(self) -> bool:
-        """Give the output over to the job in its cluster, which ends the run then; False where it ended already."""
+        """Hand the lease over to the remote job, which ends the run itself; False if that job has ended already."""
         remote = self.target.remote
         assert remote
-        self.owner.beat(left=True)
+        self.lease.renew(left=True)
         if not remote.staged and not still_runs(remote.record):
-            self.owner.beat(left=False)
+            self.lease.renew(left=False)
             return False
         how = shell(["python", "-m", "beam_pipeline.status", "--output", self.job.output])
-        tell(f"left running as {self.target.name}. How far it is: {how}")
+        print_status(f"left running as {self.target.name}. How far it is: {how}")
         return True
 
     def _settled(self) -> dict[str, Any]:
-        """summary.json, when what was found damaged as the dataset was written is done again, and that written anew.
+        """Return summary.json; damaged recordings are run again first, and the dataset is written again.
 
         To read every object before the work begins would cost each run what only few need. A job in a cluster ends
         with its dataset: there the next run does it.
@@ -190,7 +193,7 @@ class Run:
             return summary
         log.warning("what was committed of %d media cannot be read: they are done again", summary["failures"][LOST])
         self.progress.counts.clear()
-        forget_inventory()
+        clear_inventory_cache()
         counted = ("media", "audio_sec", "dead_letters")
         before = tuple((name, summary["this_run"][name]) for name in counted if name in summary["this_run"])
         again = dataclasses.replace(self.job, dataset=dataclasses.replace(self.job.dataset, before=before))
@@ -199,10 +202,10 @@ class Run:
         return self._summary()
 
     def _summary(self) -> dict[str, Any]:
-        return json.loads(self.job.layers.store.read(join(self.job.output, "summary.json")))
+        return json.loads(self.job.work.store.read(join(self.job.output, "summary.json")))
 
     def _end(self, code: ExitCode) -> None:
-        end(self.job.layers, self.owner, self.record, code, counters=counters(self.results))
+        end_run(self.job.work, self.lease, self.record, code, counters=counters(self.results))
 
 
 def _stop_on_signals() -> None:

@@ -62,7 +62,7 @@ def suffixes_of(flags: argparse.Namespace) -> tuple[str, ...]:
 
 
 def check_input(inputs: Inputs) -> None:
-    """Look for one media.
+    """Look for one recording.
 
     Raises:
         ValueError: there is none; says why not.

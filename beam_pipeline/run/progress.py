@@ -1,4 +1,4 @@
-"""How far a local run is: a live bar on a terminal, a line now and then in a log.
+"""The progress of a local run: a live bar on a terminal, periodic lines in a log.
 
 The steps send counts as datagrams, which works from threads and from other processes of this machine alike.
 """
@@ -79,7 +79,7 @@ class Progress:
         elapsed = max(time.monotonic() - self._started, 1e-3)
         audio_s = self.counts["save.audio_ms"] / 1000
         figures = f"{audio_s / 3600:.2f} h audio, {audio_s / elapsed:.1f}x real time"
-        figures += f", {self.counts['transcribe.windows']} windows"  # moves also while a long media is under way
+        figures += f", {self.counts['transcribe.windows']} windows"  # moves also while a long recording is under way
         failed = self.counts["save.dead"]
         return f"{figures}, {failed} failed" if failed else figures
 

@@ -25,11 +25,11 @@ FINGERPRINTS = ("asr", "saved", "translation", "translation_language", "generati
 def first_record(job: Job, flags: argparse.Namespace, target: Target, words: list[str]) -> dict[str, Any]:
     """What run.json says when the run begins; `words` are its command line."""
     record = {
-        "run": job.layers.run,
+        "run": job.work.run,
         "command": words,
         "options": {name: _finite(value) for name, value in sorted(vars(flags).items()) if name != "config"},
         "beam_options": target.flags,
-        "layers": {name: getattr(job.layers, name) for name in FINGERPRINTS},
+        "layers": {name: getattr(job.work, name) for name in FINGERPRINTS},
         "model": job.model._asdict(),
         "versions": _versions(),
         "host": platform.node(),

@@ -17,7 +17,7 @@ from beam_pipeline.pipeline import build
 from beam_pipeline.run.job import Job
 from beam_pipeline.run.target import RunnerError, Target
 from runners import direct
-from runners.clusters import JobState, Remote, RemoteError
+from runners.clusters import JobState, RemoteError, RemoteJob
 from runners.dataflow.hints import give_hints
 from transforms.work.exit_code import ExitCode
 
@@ -64,7 +64,7 @@ def wait(target: Target, result: Any, detach: bool) -> bool:
     return True
 
 
-def _link(remote: Remote, result: Any) -> str:
+def _link(remote: RemoteJob, result: Any) -> str:
     """Where the job can be looked at, some seconds after it was submitted."""
     until = time.monotonic() + SUBMIT_S
     while time.monotonic() < until:
@@ -74,7 +74,7 @@ def _link(remote: Remote, result: Any) -> str:
     raise RunnerError(f"the job did not appear at {remote.place} within {SUBMIT_S:.0f} s; {GOES_ON}")
 
 
-def _ended(remote: Remote) -> JobState | None:
+def _ended(remote: RemoteJob) -> JobState | None:
     """The state of the job when it has ended; None where the user left it running."""
     while True:
         try:
@@ -89,7 +89,7 @@ def _ended(remote: Remote) -> JobState | None:
                 raise SystemExit(ExitCode.INTERRUPTED) from None
 
 
-def _watch(remote: Remote) -> JobState:
+def _watch(remote: RemoteJob) -> JobState:
     """Follow the job to its end, saying now and then how far it is where no display does."""
     heard = logged = time.monotonic()
     known = ""
@@ -108,11 +108,11 @@ def _watch(remote: Remote) -> JobState:
             return state
         if state.name != known or (not remote.is_here and time.monotonic() - logged > LOG_EVERY_S):
             known, logged = state.name, time.monotonic()
-            _tell(remote, state)
+            _print_state(remote, state)
         time.sleep(ASK_EVERY_S)
 
 
-def _tell(remote: Remote, state: JobState) -> None:
+def _print_state(remote: RemoteJob, state: JobState) -> None:
     saved = None
     with contextlib.suppress(RemoteError):  # a figure less
         saved = remote.saved()
@@ -124,7 +124,7 @@ def _tell(remote: Remote, state: JobState) -> None:
 
 
 @contextlib.contextmanager
-def _signals_here(remote: Remote) -> Iterator[None]:
+def _signals_here(remote: RemoteJob) -> Iterator[None]:
     """Ctrl-C asks what to do, and a polite kill cancels the job; Beam's handler would end the job server alone."""
 
     def cancel(*_: object) -> None:
@@ -139,7 +139,7 @@ def _signals_here(remote: Remote) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before[1])
 
 
-def _asked(remote: Remote) -> str:
+def _asked(remote: RemoteJob) -> str:
     """What to do with the job at Ctrl-C: "cancel", "leave" or "go on". Where nobody can be asked, cancel."""
     if sys.stdin is None or not sys.stdin.isatty():
         return "cancel"
@@ -150,7 +150,7 @@ def _asked(remote: Remote) -> str:
     return "cancel"
 
 
-def _cancel(remote: Remote) -> None:
+def _cancel(remote: RemoteJob) -> None:
     try:
         remote.cancel()
     except RemoteError as error:

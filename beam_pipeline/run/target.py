@@ -8,7 +8,7 @@ import dataclasses
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 
 from runners import direct, presets
-from runners.clusters import Remote, RemoteError
+from runners.clusters import RemoteError, RemoteJob
 from runners.dataflow import job as dataflow
 from runners.dataflow.machines import DEFAULT_GPU
 from runners.flink import job as flink
@@ -31,7 +31,7 @@ class Target:
     runner: str
     flags: list[str]
     name: str  # of the job
-    remote: Remote | None = None  # the job, where it goes on without this process
+    remote: RemoteJob | None = None  # the job, where it goes on without this process
     hints: dict[str, str] = dataclasses.field(default_factory=dict)  # Beam's resource hints, for the model's stage
 
     @property
@@ -54,7 +54,7 @@ def find_target(flags: argparse.Namespace, given: list[str], run: str) -> Target
     options = PipelineOptions(given)
     name = options.get_all_options().get("job_name") or f"beam-pipeline-{run}"
     job = presets.Job(name, bool(options.view_as(StandardOptions).streaming))
-    remote: Remote | None = None
+    remote: RemoteJob | None = None
     hints: dict[str, str] = {}
     if flags.dataflow_gpu and flags.runner.lower() != "dataflowrunner":
         raise ValueError(f"--dataflow_gpu {flags.dataflow_gpu} needs --runner=DataflowRunner")
@@ -62,7 +62,9 @@ def find_target(flags: argparse.Namespace, given: list[str], run: str) -> Target
         if flags.runner.lower() == "flinkrunner":
             preset, remote = flink.find(job, options)
         elif flags.runner.lower() == "dataflowrunner":
-            asked = dataflow.Asked((*flags.input, flags.output), flags.dataflow_gpu or DEFAULT_GPU, flags.model)
+            asked = dataflow.DataflowFlags(
+                (*flags.input, flags.output), flags.dataflow_gpu or DEFAULT_GPU, flags.model
+            )
             preset, hints, remote = dataflow.find(job, asked, options)
         else:
             preset = presets.direct(job)

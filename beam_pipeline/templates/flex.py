@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from beam_pipeline.__main__ import console
-from beam_pipeline.config import from_text, words_of
+from beam_pipeline.config import from_text, to_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -22,7 +22,7 @@ def as_words(parameters: Sequence[str]) -> list[str]:
     """`--name=value` for each parameter as words of a command line: switches without a value, and several values."""
     given = dict(parameter.removeprefix("--").split("=", 1) for parameter in parameters if "=" in parameter)
     switches = [parameter for parameter in parameters if "=" not in parameter]
-    return [*words_of(from_text(given, split=True)), *switches]
+    return [*to_arguments(from_text(given, split=True)), *switches]
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ RAN_AWAY = 2  # times as many words as were said
 
 
 class Heard(NamedTuple):
-    """What a run made of one media."""
+    """What a run made of one recording."""
 
     text: str = ""  # of a dead letter too: all its words are left out
     language: str = ""
@@ -46,7 +46,8 @@ class Score(NamedTuple):
     deletions: int
     insertions: int
     other_script: int  # utterances written mostly in letters of another script
-    ran_away: int  # utterances with over RAN_AWAY times the words that were said
+    # utterances with over RAN_AWAY times the words that were said
+    ran_away: int
     language_right: int  # utterances; a dead letter has none
 
 

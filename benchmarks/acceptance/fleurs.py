@@ -19,7 +19,8 @@ REVISION = "70bb2e84b976b7e960aa89f1c648e09c59f894dd"
 LICENSE = "CC-BY-4.0"
 LANGUAGES = {"hi_in": "hi", "en_us": "en"}  # the set's name of a language, and Whisper's
 RATE_HZ = 16_000
-COLUMNS = 7  # id of the sentence, file, text as it was read, text, its characters, samples, gender; no header
+# id of the sentence, file, text as it was read, text, its characters, samples, gender; no header
+COLUMNS = 7
 HUB_S = 10
 
 
@@ -30,9 +31,11 @@ class SetError(Exception):
 class Utterance(NamedTuple):
     """One recording of a sentence."""
 
-    id: str  # hi_in/1234.wav: its place below the folder of audio, and its name in a run
+    # hi_in/1234.wav: its place below the folder of audio, and its name in a run
+    id: str
     language: str
-    text: str  # lower case and without punctuation where the set has it so, as OpenAI scored it
+    # lower case and without punctuation where the set has it so, as OpenAI scored it
+    text: str
     duration_s: float
 
     @property
@@ -103,7 +106,7 @@ def sample(utterances: list[Utterance], limit: int, seed: int) -> list[Utterance
 
 def unpack(archive: pathlib.Path, utterances: Sequence[Utterance], folder: pathlib.Path) -> None:
     """Write the audio of these utterances of one language below the folder. What is there already stays as it is,
-    so that a run over it finds its media unchanged.
+    so that a run over it finds its media files unchanged.
 
     Raises:
         SetError: the archive lacks one of them.

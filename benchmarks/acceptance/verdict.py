@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from benchmarks.acceptance.accuracy import Score
 
-OTHER_SCRIPT = 0.01  # of the utterances, at most, in letters of another script; none of the set's texts is
+# of the utterances, at most, in letters of another script; none of the set's texts is
+OTHER_SCRIPT = 0.01
 
 
 class Limit(NamedTuple):
@@ -38,8 +39,9 @@ class Measured(NamedTuple):
     """What came out of a run."""
 
     scores: dict[str, Score]
-    silence: dict[str, int]  # words that were heard in each media without speech
-    audio_s: float  # done by this run; nothing where an earlier one had done all
+    silence: dict[str, int]  # words that were heard in each recording without speech
+    # done by this run; nothing where an earlier one had done all
+    audio_s: float
     wall_s: float  # of this run, with loading the model
 
 
@@ -65,14 +67,14 @@ def faults_of(name: str, got: Score, limit: Limit | None) -> list[str]:
 def lines(measured: Measured, limits: Mapping[str, Limit], detect: bool, faults: Sequence[str]) -> list[str]:
     """What came out, for people; the table last."""
     heard = sum(measured.silence.values())
-    told = [f"words heard where nobody speaks: {heard} in {len(measured.silence)} media"]
+    shown = [f"words heard where nobody speaks: {heard} in {len(measured.silence)} media"]
     if measured.audio_s:
         speed = measured.audio_s / max(measured.wall_s, 0.1)
         took = f"{measured.audio_s:.0f} s of audio in {measured.wall_s:.0f} s with loading the model"
-        told.append(f"{took}, {speed:.1f} x real time")
-    told += [f"NOT ACCEPTED  {fault}" for fault in faults] or ["ACCEPTED"]
+        shown.append(f"{took}, {speed:.1f} x real time")
+    shown += [f"NOT ACCEPTED  {fault}" for fault in faults] or ["ACCEPTED"]
     table = [(*HEADS, *COUNTS), *(_row(*each, limits, detect) for each in measured.scores.items())]
-    return [*told, NOTE, "", *("".join(f"{cell:>9}" for cell in row) for row in table)]
+    return [*shown, NOTE, "", *("".join(f"{cell:>9}" for cell in row) for row in table)]
 
 
 def _row(name: str, got: Score, limits: Mapping[str, Limit], detect: bool) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ LOOK_EVERY = datetime.timedelta(minutes=10)
 RETRIES = {
     "retries": 4,
     "retry_delay": datetime.timedelta(minutes=2),
-    "retry_exponential_backoff": 2,  # 2, 4, 8, 16 minutes, each up to twice as long; True would mean 1: no growth
+    # 2, 4, 8, 16 minutes, each up to twice as long; True would mean 1: no growth
+    "retry_exponential_backoff": 2,
     "max_retry_delay": datetime.timedelta(hours=1),
 }
 CODE = {"type": ["null", "string"], "pattern": "^[a-z]{2,3}$"}
@@ -122,7 +123,8 @@ def media_dag(dag_id: str, schedule: str | None, **defaults: Any) -> DAG:
             py_file="beam_pipeline",
             pipeline_options=pipeline_options,
             max_active_tis_per_dag=1,
-            deferrable=False,  # it would run in Airflow's triggerer, whatever Airflow's default is
+            # it would run in Airflow's triggerer, whatever Airflow's default is
+            deferrable=False,
         )
         on_dataflow = DataflowStartFlexTemplateOperator(
             task_id="transcribe_on_dataflow",

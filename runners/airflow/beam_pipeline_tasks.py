@@ -38,8 +38,10 @@ FLAGS = (
     "translate_to",
     "max_failures",
 )  # of the form, called as it calls them
-TO_DO = ("transcribe", "write_files")  # of the totals of a dry run: media with something left to do
-LISTED = 100  # dead letters in the log and in the XCom, which Airflow keeps in its database
+# of the totals of a dry run: media with something left to do
+TO_DO = ("transcribe", "write_files")
+# dead letters in the log and in the XCom, which Airflow keeps in its database
+LISTED = 100
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +156,7 @@ def warn_of_dead_letters(python: str, params: dict[str, Any]) -> list[dict[str, 
     """The first dead letters, with id, code, message and whether a retry can help; skipped where there are none."""
     letters = json.loads("".join(said(python, "beam_pipeline.failures", _looking(params))))["failures"]
     if not letters:
-        raise AirflowSkipException("every media is done")
+        raise AirflowSkipException("every recording is done")
     log.warning("%d media could not be done; all of them: %s/dead_letters", len(letters), params["output"])
     kept = ("code", "message", "retryable")
     listed = [{"id": each["media"]["id"], **{name: each[name] for name in kept}} for each in letters[:LISTED]]

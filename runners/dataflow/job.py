@@ -18,8 +18,8 @@ GOOGLES = "https://dataflow.googleapis.com"
 PLAIN_IMAGE = re.compile(r"^(docker\.io/)?apache/beam_python|^gcr\.io/(cloud-dataflow|apache-beam)")
 
 
-class Asked(NamedTuple):
-    """What of the product's own flags concerns Dataflow."""
+class DataflowFlags(NamedTuple):
+    """The product's own flags that concern Dataflow."""
 
     places: tuple[str, ...]  # inputs, and the output last
     gpu: str  # a name of GPUS, or "none"
@@ -30,7 +30,9 @@ class Asked(NamedTuple):
         return GPUS.get(self.gpu)
 
 
-def find(job: presets.Job, asked: Asked, options: PipelineOptions) -> tuple[list[str], dict[str, str], DataflowJob]:
+def find(
+    job: presets.Job, asked: DataflowFlags, options: PipelineOptions
+) -> tuple[list[str], dict[str, str], DataflowJob]:
     """The flags and the hints for Dataflow, and the job there. Nothing is asked of the service yet.
 
     Raises:
@@ -62,7 +64,7 @@ def _missing(google: GoogleCloudOptions, options: PipelineOptions) -> list[str]:
     return faults
 
 
-def _places(asked: Asked, google: GoogleCloudOptions) -> list[str]:
+def _places(asked: DataflowFlags, google: GoogleCloudOptions) -> list[str]:
     """Places that workers do not see, or that cannot be buckets."""
     faults = [
         f"{place} is on this machine, where Dataflow's workers do not see it: copy it to gs:// or s3://"
@@ -82,7 +84,7 @@ def _places(asked: Asked, google: GoogleCloudOptions) -> list[str]:
     return faults
 
 
-def _gpu(asked: Asked, google: GoogleCloudOptions, options: PipelineOptions) -> list[str]:
+def _gpu(asked: DataflowFlags, google: GoogleCloudOptions, options: PipelineOptions) -> list[str]:
     """GPUs that are not in the region, and what Dataflow does not do together with hints."""
     gpu, workers = asked.machine, options.view_as(WorkerOptions)
     if gpu is None:
@@ -110,18 +112,18 @@ def _image(options: PipelineOptions) -> list[str]:
         return ["--sdk_container_image is missing: the image with this package, see docs/containers.md"]
     if PLAIN_IMAGE.search(image):
         return [f"--sdk_container_image {image} is Beam's own, without this package: see docs/containers.md"]
-    unlike = versions.unlike_image(image)
+    unlike = versions.image_mismatch(image)
     return [f"--sdk_container_image {image} has {unlike}: build it from this checkout"] if unlike else []
 
 
-def _labels(asked: Asked) -> dict[str, str]:
+def _labels(asked: DataflowFlags) -> dict[str, str]:
     """What bills and job lists can be told apart by; Google allows lower case, digits, `_` and `-`."""
     ours = {"app": "beam-pipeline", "model": asked.model, "gpu": asked.gpu}
     return {name: re.sub(r"[^a-z0-9_-]", "-", value.lower())[:63] for name, value in ours.items()}
 
 
 class DataflowJob:
-    """A `Remote`. Before it is submitted it is known by its name, which is unique among jobs that have not ended."""
+    """A `RemoteJob`. Before its submission it is known by its name, unique among jobs that have not ended."""
 
     def __init__(self, service: Service, name: str, staged: bool) -> None:
         self._service, self._id = service, ""

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 PRICES_OF = "2025-10"
 USD_VCPU_HOUR, USD_GB_HOUR, USD_DISK_GB_HOUR = 0.056, 0.003557, 0.000054  # batch workers of Dataflow
-DISK_GB = 100  # the image with PyTorch and a model is 15 GB, and what shuffle and logs need
-DRIVER = "install-nvidia-driver:5xx"  # the default driver is older than what current PyTorch builds need
+# the image with PyTorch and a model is 15 GB, and what shuffle and logs need
+DISK_GB = 100
+# the default driver is older than what current PyTorch builds need
+DRIVER = "install-nvidia-driver:5xx"
 
 
 class Machine(NamedTuple):

@@ -26,11 +26,12 @@ class Service(NamedTuple):
 
     project: str
     region: str
-    endpoint: str = ""  # of another service than Google's own; one on this host is asked without a key
+    # of another service than Google's own; one on this host is asked without a key
+    endpoint: str = ""
 
     def active(self, name: str) -> str:
         """The id of the job of this name that has not ended; "" where there is none. Names are unique among those."""
-        with _told():
+        with _translated_errors():
             found = self._client("Jobs").list_jobs(
                 {"project_id": self.project, "location": self.region, "filter": "ACTIVE", "name": name},
                 timeout=ASK_S,
@@ -38,30 +39,30 @@ class Service(NamedTuple):
             return next((job.id for job in found if job.name == name), "")
 
     def state(self, job_id: str) -> JobState:
-        with _told():
+        with _translated_errors():
             job = self._client("Jobs").get_job(self._of(job_id), timeout=ASK_S)
         name = job.current_state.name.removeprefix("JOB_STATE_")
         return JobState(name.lower(), name in ENDED, name == "FAILED", name == "CANCELLED")
 
     def errors(self, job_id: str) -> str:
         """What a job reports as errors, the newest ones, or ""."""
-        with _told():
+        with _translated_errors():
             wanted = {**self._of(job_id), "minimum_importance": "JOB_MESSAGE_ERROR"}
             found = list(self._client("Messages").list_job_messages(wanted, timeout=ASK_S))
         return "\n".join(message.message_text for message in found[-MESSAGES:])
 
     def counter(self, job_id: str, namespace: str, name: str) -> int | None:
         """The committed value of a counter of ours; None before it is known."""
-        with _told():
-            told = self._client("Metrics").get_job_metrics(self._of(job_id), timeout=ASK_S)
-        for metric in told.metrics:
+        with _translated_errors():
+            response = self._client("Metrics").get_job_metrics(self._of(job_id), timeout=ASK_S)
+        for metric in response.metrics:
             context = metric.name.context
             if (metric.name.name, context.get("namespace")) == (name, namespace) and "tentative" not in context:
                 return int(metric.scalar)
         return None
 
     def cancel(self, job_id: str) -> None:
-        with _told():
+        with _translated_errors():
             job = {"requested_state": "JOB_STATE_CANCELLED"}
             self._client("Jobs").update_job({**self._of(job_id), "job": job}, timeout=ASK_S)
 
@@ -81,8 +82,8 @@ class Service(NamedTuple):
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Turn what Google's client raises into our error."""
+def _translated_errors() -> Iterator[None]:
+    """Raise errors of Google's client as DataflowError."""
     try:
         from google.api_core.exceptions import GoogleAPIError
         from google.auth.exceptions import GoogleAuthError

@@ -188,8 +188,8 @@ def _resources(java: str, flink: pathlib.Path, home: Home, which: str) -> tuple[
         [*calculator, main, ask, "--configDir", str(home.path)], capture_output=True, text=True, check=True
     )
     mark = "BASH_JAVA_UTILS_EXEC_RESULT:"
-    told = [line.removeprefix(mark) for line in done.stdout.splitlines() if line.startswith(mark)]
-    return told[0].split(), told[1].split() if len(told) > 1 else []
+    reported = [line.removeprefix(mark) for line in done.stdout.splitlines() if line.startswith(mark)]
+    return reported[0].split(), reported[1].split() if len(reported) > 1 else []
 
 
 LOG4J = """\

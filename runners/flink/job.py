@@ -70,7 +70,7 @@ def _check(facts: ClusterFacts, cluster: Cluster, options: PipelineOptions) -> N
 
 
 class FlinkJob:
-    """A `Remote`. Flink gives a job its id some seconds after it was submitted, so the name is what finds it."""
+    """A `RemoteJob`. Flink gives a job its id some seconds after it was submitted, so the name is what finds it."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
         self._cluster, self._name = cluster, name

@@ -23,7 +23,8 @@ from runners.clusters import RemoteError
 
 POM = pathlib.Path(__file__).with_name("pom.xml")
 OLDEST_JAVA, NEWEST_JAVA = 11, 21
-DOWNLOAD_S = 20.0  # a firewall that drops packets in silence must not hold up the start for minutes
+# a firewall that drops packets in silence must not hold up the start for minutes
+DOWNLOAD_S = 20.0
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +68,11 @@ def java() -> str:
     if not program:
         where = f"JAVA_HOME ({home})" if home else "PATH"
         raise FlinkError(f"no Java on {where}: {wanted}; install one, such as Debian's openjdk-17-jre-headless")
-    told = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
-    found = re.search(r'version "(?:1\.)?(\d+)', told)
+    stderr = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "(?:1\.)?(\d+)', stderr)
     if not found or not OLDEST_JAVA <= int(found[1]) <= NEWEST_JAVA:
         raise FlinkError(
-            f"{program} is {told.splitlines()[0] if told else 'no Java'}: {wanted}; set JAVA_HOME to one"
+            f"{program} is {stderr.splitlines()[0] if stderr else 'no Java'}: {wanted}; set JAVA_HOME to one"
         )
     return program
 

@@ -14,7 +14,8 @@ import requests
 from runners.flink.parts import FlinkError
 
 ASK_S = 10.0
-WORKERS = "beam-pipeline.workers"  # in the cluster's configuration: where the pool beside each TaskManager listens
+# in the cluster's configuration: where the pool beside each TaskManager listens
+WORKERS = "beam-pipeline.workers"
 WORKERS_AT = "localhost:50000"  # where the configuration does not say
 ENDED = {"FINISHED", "FAILED", "CANCELED"}
 
@@ -38,7 +39,8 @@ class Job(NamedTuple):
 
     id: str
     name: str
-    state: str  # as Flink calls it: CREATED, RUNNING, RESTARTING, FINISHED, FAILED, CANCELED …
+    # as Flink calls it: CREATED, RUNNING, RESTARTING, FINISHED, FAILED, CANCELED …
+    state: str
 
     @property
     def ended(self) -> bool:
@@ -79,9 +81,9 @@ class Cluster:
 
     def cause(self, job: Job) -> str:
         """Why a job failed, as Flink tells it: a stack trace, or "" where it knows nothing."""
-        told = self.ask(f"jobs/{job.id}/exceptions")
-        entries = told.get("exceptionHistory", {}).get("entries") or [
-            {"stacktrace": told.get("root-exception") or ""}
+        response = self.ask(f"jobs/{job.id}/exceptions")
+        entries = response.get("exceptionHistory", {}).get("entries") or [
+            {"stacktrace": response.get("root-exception") or ""}
         ]
         return str(entries[0]["stacktrace"])
 

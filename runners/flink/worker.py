@@ -68,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if error.code() is not grpc.StatusCode.CANCELLED:  # Flink hangs up when the job has ended
             raise
     sys.stderr.flush()
-    os._exit(0)  # a bundle of a job that is gone may still be under way in a thread
+    # a bundle of a job that is gone may still be under way in a thread
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         self._changing = threading.Lock()
 
     def StartWorker(self, request: Any, _: object) -> beam_fn_api_pb2.StartWorkerResponse:
-        unlike = versions.unlike(dict(request.params))
+        unlike = versions.mismatch(dict(request.params))
         fault = unlike and f"it has {unlike}: install the same there as where you submit"
         if fault := fault or versions.missing():
             return beam_fn_api_pb2.StartWorkerResponse(error=f"WorkerError: this worker cannot run the job: {fault}")
@@ -55,7 +55,8 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     def StopWorker(self, request: Any, _: object) -> beam_fn_api_pb2.StopWorkerResponse:
         with self._changing:
             named = list(self._workers.get(request.worker_id, ()))
-        if len(named) == 1:  # of several nobody knows whose is meant; each ends when its runner hangs up
+        # of several nobody knows whose is meant; each ends when its runner hangs up
+        if len(named) == 1:
             _stop(named[0])
         return beam_fn_api_pb2.StopWorkerResponse()
 

@@ -23,7 +23,7 @@ ALL_SKIPPED = dict.fromkeys(TASKS, "skipped")
 
 @pytest.fixture
 def folder(tmp_path):
-    """One good media and an empty one."""
+    """One good recording and an empty one."""
     folder = tmp_path / "in"
     folder.mkdir()
     shutil.copy(SAMPLES / "village.opus", folder)

@@ -46,7 +46,7 @@ MODEL_STAGE = re.compile("^(DecodeAudio|TranscribeSpeech|TranslateText|SaveMedia
 def target_of(*words):
     flags, rest = parse([*PLACES, *NEEDED, "--no_auth", "--model=openai/whisper-large-v3", *words])
     job = make_job(flags)
-    return job, find_target(flags, rest, job.layers.run)
+    return job, find_target(flags, rest, job.work.run)
 
 
 def submitted(*words):
@@ -77,7 +77,8 @@ def test_the_whole_stage_around_the_model_is_in_one_environment_with_the_gpu_and
     }
     assert {label for label in found if MODEL_STAGE.match(label)} < with_gpu
     beside = {label for label in with_gpu if not MODEL_STAGE.match(label)}
-    assert beside == {  # what reads the shuffle before, and what writes the one behind
+    # what reads the shuffle before, and what writes the one behind
+    assert beside == {
         "PlanWork/SpreadChunks/ReshufflePerKey/FlatMap(restore_metadata_default_window)",
         "PlanWork/SpreadChunks/RemoveRandomKeys",
         "WriteDataset/KeyByShard",
@@ -174,8 +175,8 @@ def test_without_a_gpu_there_is_one_environment_and_flexrs_is_allowed():
 @pytest.mark.parametrize("gpu", GPUS)
 def test_each_gpu_names_its_machine(gpu):
     graph = submitted(f"--dataflow_gpu={gpu}").proto_pipeline
-    told = hints(graph, leaves(graph)["SaveMedia/Save"])["accelerator"]
-    assert f"type:{GPUS[gpu].accelerator};count:1;machine_type:{GPUS[gpu].machine.type};" in told
+    printed = hints(graph, leaves(graph)["SaveMedia/Save"])["accelerator"]
+    assert f"type:{GPUS[gpu].accelerator};count:1;machine_type:{GPUS[gpu].machine.type};" in printed
 
 
 @pytest.mark.parametrize(
@@ -256,7 +257,7 @@ def until(truth, within_s=120):
     assert truth()
 
 
-def told(capsys, output):
+def printed(capsys, output):
     capsys.readouterr()
     assert status.main(["--output", output, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
@@ -287,14 +288,14 @@ def test_a_job_that_is_left_ends_its_run_by_itself_and_holds_the_output_till_the
     left = run(bucket, dataflow_service, "--no_wait")
     assert left.returncode == 0, left.stderr
     assert "left running as beam-pipeline-" in left.stdout
-    assert told(capsys, f"{bucket}/out")["state"] == "running"
+    assert printed(capsys, f"{bucket}/out")["state"] == "running"
     second = run(bucket, dataflow_service, "--no_wait")
     assert second.returncode == 1
     assert "goes on in its cluster" in second.stderr
     (job_id,) = dataflow_service.jobs
     dataflow_service.start(job_id)
     assert dataflow_service.ended(job_id) == "JOB_STATE_DONE"
-    found = told(capsys, f"{bucket}/out")
+    found = printed(capsys, f"{bucket}/out")
     assert (found["state"], found["done"], found["exit_code"]) == ("finished", 2, 0)
 
 

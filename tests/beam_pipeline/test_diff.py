@@ -11,18 +11,18 @@ from tests.runs import place
 from transforms.dataset.schema import DEAD_LETTERS, TRANSCRIPTS
 from transforms.storage import Stores, join
 from transforms.storage.profiles import read_profiles
-from transforms.work.layers import Layers, json_bytes
+from transforms.work.store import WorkStore, json_bytes
 from transforms.write_dataset import ShardWriter
 
 DONE, USAGE = 0, 2
 
 
 def write(output, media, shards=1, **options):
-    """An output that holds this of each media: (media_id, id, language, text), or (media_id, id, None, code)."""
+    """An output that holds this of each recording: (media_id, id, language, text), or (media_id, id, None, code)."""
     store, root = place(output)
-    layers = Layers(root, "asr", "saved", stores=Stores(read_profiles({})), run="run")
+    work = WorkStore(root, "asr", "saved", stores=Stores(read_profiles({})), run="run")
     for shard in range(shards):
-        with ShardWriter(layers, shard, shards) as writer:
+        with ShardWriter(work, shard, shards) as writer:
             for media_id, name, language, text in media[shard::shards]:
                 if language is None:
                     writer.add(
@@ -72,7 +72,7 @@ OTHER = [
 ]
 
 
-def told(capsys, *words):
+def printed(capsys, *words):
     assert diff.main(list(map(str, words))) == DONE
     return capsys.readouterr().out
 
@@ -83,7 +83,7 @@ def both(tmp_path):
 
 
 def test_everything_that_differs_is_told(both, capsys):
-    found = json.loads(told(capsys, *both, "--json"))
+    found = json.loads(printed(capsys, *both, "--json"))
     assert found["a"]["output"] == str(both[0])
     assert found["options"] == {"batch_size": [8, 16], "weights": [None, "2"]}
     assert found["models"] == {"identity": ["1", "2"]}
@@ -101,7 +101,7 @@ def test_everything_that_differs_is_told(both, capsys):
 
 
 def test_people_read_the_same(both, capsys):
-    text = told(capsys, *both)
+    text = printed(capsys, *both)
     for line in (
         "  batch_size: 8 → 16",
         "  identity: 1 → 2",
@@ -115,10 +115,10 @@ def test_people_read_the_same(both, capsys):
 
 
 def test_a_run_and_itself_do_not_differ(both, capsys):
-    found = json.loads(told(capsys, both[0], both[0], "--json"))
+    found = json.loads(printed(capsys, both[0], both[0], "--json"))
     assert not any(found[name] for name in ("options", "models", "versions", "gone", "added", "changed", "worst"))
     assert found["texts"]["identical"] == found["texts"]["media"] == 4
-    assert "differ" not in told(capsys, both[0], both[0])
+    assert "differ" not in printed(capsys, both[0], both[0])
 
 
 def test_media_that_moved_are_matched_by_their_id_where_it_names_one_alone(tmp_path, capsys):
@@ -130,7 +130,7 @@ def test_media_that_moved_are_matched_by_their_id_where_it_names_one_alone(tmp_p
         ("3", "w", "en", ""),
     ]
     b = write(tmp_path / "b", moved)
-    found = json.loads(told(capsys, a, b, "--json"))
+    found = json.loads(printed(capsys, a, b, "--json"))
     assert found["media"] == {"a": 3, "b": 4, "both": 2, "gone": 1, "added": 2, "changed": 0}
     assert (found["gone"], found["added"]) == (["y.mp3"], ["y.mp3", "y.mp3"])
     assert [each["id"] for each in found["worst"]] == ["w"]
@@ -140,21 +140,21 @@ def test_lists_are_as_long_as_asked_for_and_figures_count_all(tmp_path, capsys):
     a = write(tmp_path / "a", [(f"{n:03}", f"{n:03}", "en", "one two three four") for n in range(50)])
     worse = [(f"{n:03}", f"{n:03}", "en", " ".join(["x"] * (n % 5) + ["one"])) for n in range(40)]
     b = write(tmp_path / "b", worse)
-    found = json.loads(told(capsys, a, b, "--json", "--limit", 3))
+    found = json.loads(printed(capsys, a, b, "--json", "--limit", 3))
     assert found["gone"] == ["040", "041", "042"]
     assert found["media"]["gone"] == 10
     assert found["texts"]["media"] == 40
     rates = [each["word_error"] for each in found["worst"]]
     assert (len(rates), rates) == (3, sorted(rates, reverse=True))
-    text = told(capsys, a, b, "--limit", 3)
+    text = printed(capsys, a, b, "--limit", 3)
     assert "and 7 more" in text
-    assert told(capsys, a, b, "--limit", 0).count("\n  0") == 0
+    assert printed(capsys, a, b, "--limit", 0).count("\n  0") == 0
 
 
 def test_outputs_on_an_object_store_are_read_by_ranges(moto_place, tmp_path, capsys):
     _, base = moto_place
     a, b = write(f"{base}/a", MEDIA), write(tmp_path / "b", OTHER)
-    found = json.loads(told(capsys, a, b, "--json"))
+    found = json.loads(printed(capsys, a, b, "--json"))
     assert found["media"]["both"] == 4
     assert found["texts"]["errors"] == 1
 

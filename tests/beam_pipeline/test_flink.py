@@ -25,7 +25,7 @@ FLAGS = ["--model", "demo", "--translate_to", "en", "--chunk_minutes", "2"]
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory) -> pathlib.Path:
-    """Short clips, one media of several chunks, and two that cannot be done."""
+    """Short clips, one recording of several chunks, and two that cannot be done."""
     folder = tmp_path_factory.mktemp("flink_media") / "media"
     make_media(folder, CLIPS)
     (folder / "long.opus").write_bytes((SAMPLES / "five minutes.opus").read_bytes())

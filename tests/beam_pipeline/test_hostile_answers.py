@@ -29,7 +29,7 @@ ENVIRONMENT = {
 TABLES = ("transcripts", "segments", "dead_letters")
 
 
-def told(output, said: str) -> bytes:
+def everything_written(output, said: str) -> bytes:
     """All that a run has told anybody: its output with its names, the tables unpacked, and what it printed."""
     left = {str(path): path.read_bytes() for path in output.rglob("*") if path.is_file()}
     rows = [repr(table(output, name)) for name in TABLES if (output / name).exists()]
@@ -63,7 +63,7 @@ def test_a_translator_that_repeats_its_key_puts_it_nowhere(tmp_path):
             ended = run(*words, "--openai_base_url", stub.url, "--log_level", "DEBUG", env=ENVIRONMENT)
         assert ended.code == DONE, ended.said
         assert stub.keys == {f"Bearer {KEY}"}
-        assert_untold(KEY, told(out, ended.said))
+        assert_untold(KEY, everything_written(out, ended.said))
         row = table(out, "transcripts")[0]
         assert row["status"] == "partial"
         assert row["translated_segments"][0]["text"] == "Bearer [hidden] is [hidden] or bWU6[hidden]I="
@@ -105,7 +105,7 @@ def test_a_store_that_repeats_what_it_was_sent_puts_it_nowhere(tmp_path):
         inputs = ["--input", SAMPLES / "letter.flac", *places]
         ended = run(*inputs, "--output", out, "--model", "demo", "--log_level", "DEBUG", env=environment)
         assert ended.code == DEAD_LETTERS, ended.said
-        everything = told(out, ended.said)
+        everything = everything_written(out, ended.said)
         for secret in (SECRET, TOKEN, "AKIAECHOECHOECHOECHO", "AWS4-HMAC", "Signature="):
             assert_untold(secret, everything)
         assert sorted(letters(out).values()) == ["missing", "not_media", "unreadable", "unreadable", "unreadable"]

@@ -1,4 +1,4 @@
-"""One run over all that can be wrong with a media: each comes to its known end, and the good ones are as ever."""
+"""One run over all that can be wrong with a recording: each comes to its known end, and the good ones are as ever."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from transforms.records import MediaChunk
 
 DONE, FAILED, DEAD_LETTERS = 0, 1, 3
 UNLISTED = ["list.m3u8", "loop.mp3"]  # what a folder's listing leaves out has to be named
-SEVERAL_S = 20  # how long a decoder may be silent here: far more than one needs, even on a busy machine
+# how long a decoder may be silent here: far more than one needs, even on a busy machine
+SEVERAL_S = 20
 
 
 class Ran(NamedTuple):
@@ -31,7 +32,7 @@ class Ran(NamedTuple):
 
     code: int
     said: str
-    folder: pathlib.Path  # of the media
+    folder: pathlib.Path  # of the recording files
     output: pathlib.Path
     rows: dict[str, dict[str, Any]]
     letters: dict[str, dict[str, Any]]
@@ -94,7 +95,7 @@ def alone(everything, tmp_path_factory) -> pathlib.Path:
 
 
 def known_as(name: str) -> str:
-    """The id of a media; a byte that is no UTF-8 is written out in it."""
+    """The id of a recording; a byte that is no UTF-8 is written out in it."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
@@ -106,7 +107,7 @@ def expected(code: bool) -> list[str]:
     return [name for name, (_, outcome) in CASES.items() if bool(outcome.code) == code]
 
 
-def test_every_media_is_a_transcript_or_a_dead_letter_and_none_is_both(everything):
+def test_every_recording_is_a_transcript_or_a_dead_letter_and_none_is_both(everything):
     named = {known_as(name) for name in (*CASES, PLAIN, OTHER)}
     assert everything.code == DEAD_LETTERS
     assert set(everything.rows) | set(everything.letters) == named
@@ -147,7 +148,7 @@ def test_the_good_ones_come_out_as_if_they_were_alone(everything, alone):
         assert beside[name] == content
 
 
-def test_nothing_that_a_media_points_at_is_opened(everything):
+def test_nothing_that_a_recording_points_at_is_opened(everything):
     assert not everything.asked
     everywhere = [everything.said.encode(), *files(everything.output).values()]
     everywhere += [str(row).encode() for row in everything.letters.values()]
@@ -169,7 +170,7 @@ def test_a_letter_says_the_same_in_every_run(everything, tmp_path):
 
 
 def test_an_interrupt_from_the_terminal_does_not_reach_the_decoders(children):
-    """They would end as if the media did, and half a transcript would be taken for the whole one."""
+    """They would end as if the recording did, and half a transcript would be taken for the whole one."""
     windows = decode(MediaChunk(media_of(SAMPLES / "five minutes.opus")), DecodeConfig())
     next(windows)
     [decoder] = children()

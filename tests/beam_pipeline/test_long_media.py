@@ -39,7 +39,7 @@ def told(output, name):
     return json.loads((output / "media" / f"{name}.json").read_text())
 
 
-def test_a_long_media_is_committed_in_chunks_and_a_short_one_whole(cut):
+def test_a_long_recording_is_committed_in_chunks_and_a_short_one_whole(cut):
     names = sorted(name.rpartition("/")[2] for name in layer(cut, "asr"))
     assert names == sorted([*(f"{number}-of-{CHUNKS}.json" for number in range(CHUNKS)), "0-of-1.json"])
     assert counters(cut)["decode.chunks"] == CHUNKS + 1
@@ -53,7 +53,7 @@ def test_the_words_at_the_seams_are_right_each_once(cut):
     assert len(made["segments"]) == len(spoken)
     assert [each["start"] for each in made["segments"]] == pytest.approx([each["start"] for each in spoken], abs=0.3)
     for segment, utterance in zip(made["segments"], spoken, strict=True):
-        if any(abs(utterance["start"] - seam * 120) < 20 for seam in range(1, CHUNKS)):
+        if any(abs(utterance["start"] - cut_point * 120) < 20 for cut_point in range(1, CHUNKS)):
             assert segment["text"] == utterance["text"]
     assert made["duration_sec"] == pytest.approx(TRUTH["five minutes.opus"]["duration"], abs=0.1)
 
@@ -94,7 +94,7 @@ def test_a_kill_between_two_chunks_loses_what_was_in_flight_only(folder, tmp_pat
     assert timeless(files(output)) == timeless(files(cut))
 
 
-def test_a_long_media_that_cannot_be_decoded_is_one_dead_letter(folder, tmp_path):
+def test_a_long_recording_that_cannot_be_decoded_is_one_dead_letter(folder, tmp_path):
     """Every chunk of it fails, for there is no such track."""
     ended = run(
         "--input", folder, "--output", tmp_path / "out", "--model", "demo", "--chunk_minutes", 2, "--audio_track", "1"

@@ -39,7 +39,8 @@ from transforms.storage import Stores
 WORD_ERROR = 0.02  # of the demo model over all its sample media
 WORST_WORD_ERROR = 0.1  # over one of them: two words of the letter's 27
 DONE, DEAD_LETTERS = 0, 3
-COPIES = 14  # of a media: several batches, so that a run can be stopped between two
+# of a recording: several batches, so that a run can be stopped between two
+COPIES = 14
 
 
 def made_of(output, name):
@@ -154,11 +155,12 @@ def test_nothing_that_is_done_is_done_again(cli, small, tmp_path):
     assert counters(out)["decode.media"] == 3
     as_hindi = files(out)
 
-    assert cli(*flags).code == DONE  # back again: nothing is inferred, and the files are the first ones
+    # back again: nothing is inferred, and the files are the first ones
+    assert cli(*flags).code == DONE
     assert not {"decode.media", "transcribe.windows"} & set(counters(out))
     assert files(out) == as_first != as_hindi
 
-    (small / "letter.flac").touch()  # another version of one media: that one again
+    (small / "letter.flac").touch()  # another version of one recording: that one again
     assert cli(*flags).code == DONE
     assert counters(out)["decode.media"] == 1
     assert cli(*flags, "--overwrite").code == DONE

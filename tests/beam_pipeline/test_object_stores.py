@@ -46,8 +46,8 @@ def test_inputs_of_three_stores_and_an_output_on_a_fourth(moto_place, gcs_place,
     assert contents(out, "transcripts") == before
 
 
-def test_a_long_media_in_a_store_gives_what_it_gives_on_disk(moto_place, tmp_path):
-    """Its chunks are jumped into by ranges; probing, seams and the kept audio read it too."""
+def test_a_long_recording_in_a_store_gives_what_it_gives_on_disk(moto_place, tmp_path):
+    """Its chunks are jumped into by ranges; probing, cut points and the kept audio read it too."""
     store, base = moto_place
     path = write_channels(tmp_path / "long.flac", pcm_of(SAMPLES / "five minutes.opus")[:, np.newaxis])
     store.put(join(base, "in/long.flac"), path.read_bytes())
@@ -90,7 +90,7 @@ def bad_day(moto, monkeypatch):
         yield proxy, f"s3://moto@{bucket}"
 
 
-def test_each_media_that_cannot_be_read_is_one_dead_letter(bad_day):
+def test_each_recording_that_cannot_be_read_is_one_dead_letter(bad_day):
     proxy, base = bad_day
     names = [f"in/{fault}.opus" for fault in FAULTS]
     upload(base, *names, "in/good.opus")

@@ -81,7 +81,7 @@ def test_a_flag_that_nobody_knows_is_refused_with_the_nearest(words, advice, cap
         (["--decode_timeout_s", "-1"], "must be above 0"),
         (["--max_media_hours", "0"], "must be above 0"),
         (["--no_speech_threshold", "9"], "is a probability"),
-        (["--translate_concurrency", "0"], "at least one media at once"),
+        (["--translate_concurrency", "0"], "at least one recording at once"),
         (["--translate_to", "en", "--openai_base_url", "http://me:secret@host/v1"], "must hold no password"),
         (["--model", "nothere"], "no such folder"),
         (["--input", "abfs://bucket/key"], "not supported yet"),
@@ -102,9 +102,9 @@ def test_flags_that_cannot_be_together_are_refused_with_advice(words, advice, mo
 )
 def test_a_flag_that_takes_a_secret_is_refused_and_the_secret_not_shown(words, capsys):
     assert main(["--input", "a", "--output", "b", *words]) == USAGE
-    told = capsys.readouterr().err
-    assert "would show a secret" in told
-    assert "wJalr" not in told
+    printed = capsys.readouterr().err
+    assert "would show a secret" in printed
+    assert "wJalr" not in printed
 
 
 def test_beams_own_flags_pass_through():
@@ -164,8 +164,8 @@ def test_the_translator_follows_from_the_language(monkeypatch):
 )
 def test_an_option_changes_its_own_layer_and_those_that_follow(words, asr, translation, saved, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "x")
-    one = job("--translate_to", "fr").layers
-    other = job("--translate_to", "fr", *words).layers
+    one = job("--translate_to", "fr").work
+    other = job("--translate_to", "fr", *words).work
     assert (one.asr != other.asr, one.translation != other.translation, one.saved != other.saved) == (
         asr,
         translation,
@@ -188,7 +188,7 @@ def test_an_option_changes_its_own_layer_and_those_that_follow(words, asr, trans
 def test_a_language_is_the_same_work_however_it_is_written(words, same, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     one, other = job(*words), job(*same)
-    assert dataclasses.replace(one.layers, run="") == dataclasses.replace(other.layers, run="")
+    assert dataclasses.replace(one.work, run="") == dataclasses.replace(other.work, run="")
     assert one.engine == other.engine
 
 
@@ -228,7 +228,7 @@ def test_every_option_changes_the_layers_that_the_table_says_and_no_other(name, 
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     value = OTHER[name]
     words = [f"--{name}", *([] if value is True else value.split()), *TOGETHER.get(name, [])]
-    one, other = job("--translate_to", "fr").layers, job("--translate_to", "fr", *words).layers
+    one, other = job("--translate_to", "fr").work, job("--translate_to", "fr", *words).work
     first = {"asr": 0, "translation": 1, "saved": 2, "": 3}[OPTIONS[name].layer]
     changed = (one.asr != other.asr, one.translation != other.translation, one.saved != other.saved)
     assert changed == tuple(layer >= first for layer in range(3))
@@ -242,7 +242,7 @@ def test_no_option_is_forgotten_by_the_fingerprints():
 
 
 def test_the_fingerprints_are_those_of_outputs_that_earlier_versions_began():
-    assert (job().layers.asr, job().layers.saved) == ("9c0cf37ec19c", "74a00c1d90a6")
+    assert (job().work.asr, job().work.saved) == ("9c0cf37ec19c", "74a00c1d90a6")
 
 
 def test_the_defaults_of_the_flags_are_those_of_the_steps():

@@ -53,7 +53,7 @@ def test_everything_from_decoding_to_saving_is_one_stage(graph):
 
 
 def test_chunks_are_spread_by_the_only_reshuffle(graph):
-    """Flink's batch optimizer drops the second of two in a row: all chunks of a long media would go to one worker."""
+    """Flink's batch optimizer drops the second of two in a row: one worker would get all chunks of a recording."""
     shuffles = [
         transform.unique_name
         for transform in graph.components.transforms.values()

@@ -87,7 +87,7 @@ def test_stopped_after_each_change_in_turn_it_does_exactly_what_is_missing(job, 
         assert letters(out) == letters(undisturbed) == {"noise.mp3": "not_media"}, killed.changes
         left = {name: layer(out, name) for name in ("asr", "translation", "dead", "saved")}
         assert left == {name: layer(undisturbed, name) for name in left}, killed.changes
-    assert stopped >= total - 1  # a beat more or less may come in between
+    assert stopped >= total - 1  # a heartbeat more or less may come in between
 
 
 def published(output):

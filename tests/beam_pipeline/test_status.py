@@ -40,25 +40,25 @@ def finished(folder, tmp_path_factory):
     return output
 
 
-def told(capsys, command, output, *words):
+def printed(capsys, command, output, *words):
     assert command.main(["--output", str(output), *words]) == DONE
     return capsys.readouterr().out
 
 
 def test_status_failures_and_the_dataset_agree(finished, capsys):
-    found = json.loads(told(capsys, status, finished, "--json"))
+    found = json.loads(printed(capsys, status, finished, "--json"))
     assert (found["state"], found["exit_code"]) == ("finished", DEAD_LETTERS)
     assert (found["media"], found["done"], found["failed"], found["left"]) == (GOOD + BAD, GOOD, BAD, 0)
     assert (len(transcripts(finished)), len(letters(finished))) == (GOOD, BAD)
     assert found["summary"] == json.loads((finished / "summary.json").read_text())
     assert (found["summary"]["transcripts"], found["summary"]["dead_letters"]) == (GOOD, BAD)
-    listed = json.loads(told(capsys, failures, finished, "--json"))
+    listed = json.loads(printed(capsys, failures, finished, "--json"))
     assert listed["media"] == GOOD + BAD
     assert {letter["media"]["id"]: letter["code"] for letter in listed["failures"]} == letters(finished)
 
 
 def test_failures_are_counted_by_code_with_examples_and_a_command_that_works(finished, folder, capsys, tmp_path):
-    text = told(capsys, failures, finished)
+    text = printed(capsys, failures, finished)
     assert text.startswith(f"{BAD} of {GOOD + BAD} media failed in {finished}\n")
     assert text.index("4 not_media: ffmpeg finds no audio") < text.index("1 empty_file: The file has no bytes.")
     assert "    noise 0.mp3" in text
@@ -80,7 +80,7 @@ def test_no_name_commands_the_terminal(tmp_path, capsys):
     words = ["--input", folder, "--output", out, "--model", "demo"]
     dry, ended = run(*words, "--dry_run"), run(*words, "--log_level", "DEBUG")
     assert (dry.code, ended.code) == (DONE, DEAD_LETTERS), ended.said
-    texts = [told(capsys, failures, out), told(capsys, status, out), told(capsys, failures, out, "--json")]
+    texts = [printed(capsys, failures, out), printed(capsys, status, out), printed(capsys, failures, out, "--json")]
     for text in (dry.said, ended.said, *texts):
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]", text)
     assert len(dry.said.splitlines()) == 5
@@ -106,15 +106,16 @@ def command_in(text):
 def test_a_run_that_was_killed_is_told_from_one_that_lives(folder, tmp_path, capsys):
     out = tmp_path / "out"
     flags = ["--input", folder, "--output", out, "--model", "demo", "--formats", "json"]
-    # Each media is noted before it is written and behind it, and the first note is removed.
+    # Each recording is noted before it is written and behind it, and the first note is removed.
     assert run(*flags, "--decode_ahead", 1, stop_after=6, of="_work/saved").code == KILLED
-    found = json.loads(told(capsys, status, out, "--json"))
+    found = json.loads(printed(capsys, status, out, "--json"))
     assert (found["state"], found["summary"]) == ("stopped", None)
     assert found["media"] == GOOD + BAD == found["done"] + found["failed"] + found["left"]
     done = sum(path.stem != "unfinished" for path in (out / "_work" / "saved").rglob("*.json"))
     assert found["done"] == done
-    assert 1 <= done <= len(files(out))  # media are saved side by side: another may have its files, or more, already
-    assert "the same command goes on where it was" in told(capsys, status, out)
+    # media are saved side by side: another may have its files, or more, already
+    assert 1 <= done <= len(files(out))
+    assert "the same command goes on where it was" in printed(capsys, status, out)
 
 
 def test_a_run_is_watched_from_its_output_alone_while_it_runs(tmp_path, capsys):
@@ -135,7 +136,7 @@ def test_a_run_is_watched_from_its_output_alone_while_it_runs(tmp_path, capsys):
     assert all(each["media"] in (0, MANY) and each["media"] == each["done"] + each["left"] for each in states)
     assert any(0 < each["done"] < MANY and each["seconds_left"] is not None for each in states)
     assert (states[-1]["state"], states[-1]["done"], states[-1]["left"]) == ("finished", MANY, 0)
-    assert f"{MANY} media: {MANY} done, 0 failed, 0 left" in told(capsys, status, out, "--watch")
+    assert f"{MANY} media: {MANY} done, 0 failed, 0 left" in printed(capsys, status, out, "--watch")
 
 
 def _watched(out, running, capsys):
@@ -143,7 +144,7 @@ def _watched(out, running, capsys):
     _until((out / "run.json").exists, running)
     until = time.monotonic() + 300
     while time.monotonic() < until:
-        yield (found := json.loads(told(capsys, status, out, "--json")))
+        yield (found := json.loads(printed(capsys, status, out, "--json")))
         if found["state"] != "running":
             return
 

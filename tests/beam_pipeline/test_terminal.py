@@ -10,7 +10,9 @@ from tests.conftest import SAMPLES
 from tests.shell import shell
 
 JOB = f'"$PYTHON" -m beam_pipeline --input {SAMPLES}/village.opus --model demo --output out'
-PROGRAM = "\"$PYTHON\" -c 'import sys; from beam_pipeline import terminal; terminal.prepare(); {}; sys.exit(3)'"
+PROGRAM = (
+    "\"$PYTHON\" -c 'import sys; from beam_pipeline import terminal; terminal.configure_streams(); {}; sys.exit(3)'"
+)
 
 
 def codes(done) -> list[int]:
@@ -44,12 +46,12 @@ def test_news_that_cannot_be_printed_change_nothing(tmp_path, how):
 
 
 def test_an_answer_that_cannot_be_written_is_a_failure_and_one_that_nobody_reads_is_none(tmp_path):
-    program = PROGRAM.format('print(terminal.answer("x" * 200_000), file=sys.stderr)')
+    program = PROGRAM.format('print(terminal.print_result("x" * 200_000), file=sys.stderr)')
     assert "No space left" in shell(tmp_path, f"{program} >/dev/full").stderr
     assert shell(tmp_path, f"{program} | true").stderr == "False\n"
 
 
 def test_what_a_console_cannot_show_is_escaped(tmp_path):
-    program = PROGRAM.format('terminal.tell("caf\\udce9 \\u0930"); terminal.complain("\\u0930")')
+    program = PROGRAM.format('terminal.print_status("caf\\udce9 \\u0930"); terminal.print_error("\\u0930")')
     done = shell(tmp_path, program, PYTHONIOENCODING="ascii")
     assert (done.stdout, done.stderr) == ("caf\\xe9 \\u0930\n", "\\u0930\n")

@@ -46,7 +46,7 @@ def media(spoken, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def said(media, tmp_path_factory):
-    """The transcript of the job, which cuts the media into chunks."""
+    """The transcript of the job, which cuts the recording into chunks."""
     out = tmp_path_factory.mktemp("out") / "out"
     ended = run("--input", media, "--output", out, "--model", "demo", "--formats", "json", "--chunk_minutes", 20)
     assert ended.code == 0, ended.said

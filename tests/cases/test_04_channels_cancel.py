@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-FIRST = "राम आज बाज़ार जाएगा।"  # the second sentence is English, 0.3 s behind it and in the same window
+# the second sentence is English, 0.3 s behind it and in the same window
+FIRST = "राम आज बाज़ार जाएगा।"
 FILES = {"control.m4a", "nearly-opposite.wav", "opposite.wav", "polywav10.wav", "right-only.wav", "timeline60.wav"}
 
 

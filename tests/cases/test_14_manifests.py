@@ -15,7 +15,7 @@ DOCTOR = "The doctor will come at five o'clock."
 
 
 def listed(folder, name):
-    """(id, language, start, length) of each media of a manifest, and id and words of each dead letter."""
+    """(id, language, start, length) of each recording of a manifest, and id and words of each dead letter."""
     found = named(list_input(str(folder / name), Stores(), languages=known_languages(describe("demo"))))
     return sorted(
         (each.media.id, each.detail) if isinstance(each, DeadLetter) else (each.id, each.language, *each[-2:])

@@ -6,7 +6,8 @@ import pytest
 
 TEXT = "My sister brought a book from the library."
 MARKS = range(5, 240, 15)
-DAMAGED = 80  # the sentence whose first sound lies in the damage, or at its edge
+# the sentence whose first sound lies in the damage, or at its edge
+DAMAGED = 80
 WITH_TIMES = ("a.m4a", "b.mp4", "e.ts")
 
 

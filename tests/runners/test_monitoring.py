@@ -102,7 +102,7 @@ class Watched(NamedTuple):
 
 
 def watched_run(folder, server, jobs, *flags: str) -> Watched:
-    """Transcribe the samples and a file that is no media."""
+    """Transcribe the samples and a file that is not a recording."""
     broken = folder / "broken.mp3"
     broken.write_bytes(b"no media " * 1000)
     started = time.time()

@@ -1,4 +1,4 @@
-"""CollectMedia: every form of input gives each media once, under a name of its own, or a dead letter."""
+"""CollectMedia: every form of input gives each recording once, under a name of its own, or a dead letter."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from transforms.collect_media import CollectMedia
 from transforms.inputs.folders import Skipped
-from transforms.inputs.identity import take_once
+from transforms.inputs.identity import deduplicate
 from transforms.inputs.listing import Inputs, list_input, media_id
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Stores
 from transforms.storage.local import LocalStore
-from transforms.work.layers import source_id
+from transforms.work.store import source_id
 
 ODD_NAMES = [
     "a[1].mp3",
@@ -87,7 +87,7 @@ def see(found):
 
 
 def collected(*values: object) -> list[tuple[str, str]]:
-    """(name of the media, name that its files get) as the whole step gives them; ("", code) for a dead letter."""
+    """(name of the recording, name that its files get) as the whole step gives them; ("", code) for a dead letter."""
     SEEN.clear()
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
         pipeline | CollectMedia(Inputs(tuple(map(str, values)))) | beam.Map(see)
@@ -109,7 +109,7 @@ def without_privileges():
         os.seteuid(0)
 
 
-def test_a_file_is_one_media_with_its_size_and_its_name_as_id(tmp_path):
+def test_a_file_is_one_recording_with_its_size_and_its_name_as_id(tmp_path):
     path = put(tmp_path / "talk.mp3", b"12345")
     [media] = listed(path)
     assert (media.id, media.uri, media.size_bytes, media.language) == ("talk.mp3", str(path), 5, "")
@@ -139,7 +139,8 @@ def test_a_folder_with_characters_of_patterns_in_its_name_is_taken_literally(tmp
         ("[a].mp3", ["a.mp3"]),
         ("**/*.mp3", ["a.mp3", "b.mp3", "sub/c.mp3"]),
         ("*/c.*", ["sub/c.mp3"]),
-        ("*", ["a.mp3", "b.mp3"]),  # known suffixes only: d.txt is left out, and so is the folder
+        # known suffixes only: d.txt is left out, and so is the folder
+        ("*", ["a.mp3", "b.mp3"]),
         ("d.*", ["d.txt"]),
     ],
 )
@@ -185,7 +186,7 @@ def test_a_name_longer_than_a_file_system_takes_is_a_dead_letter(tmp_path):
     assert [code for code, _ in letters(tmp_path / ("x" * 300 + ".mp3"))] == ["missing"]
 
 
-def test_a_media_in_a_folder_that_may_not_be_entered_is_a_dead_letter(tmp_path):
+def test_a_recording_in_a_folder_that_may_not_be_entered_is_a_dead_letter(tmp_path):
     locked = put(tmp_path / "locked" / "a.mp3").parent
     locked.chmod(0)
     try:
@@ -354,7 +355,7 @@ def test_a_path_of_a_manifest_may_be_written_otherwise(tmp_path, written):
     assert (media.uri, media.id.rpartition("/")[2]) == (str(tmp_path / "a b.mp3"), "a b.mp3")
 
 
-def test_a_part_of_a_file_is_a_media_of_its_own(tmp_path):
+def test_a_part_of_a_file_is_a_recording_of_its_own(tmp_path):
     put(tmp_path / "a.mp3")
     rows = [{"path": "a.mp3"}, {"path": "a.mp3", "offset": 1.5, "duration": 2}, {"path": "./a.mp3", "offset": 4}]
     whole, part, rest = listed(write_manifest(tmp_path / "m.jsonl", rows))
@@ -425,10 +426,10 @@ def test_the_media_id_is_stable_and_depends_on_the_uri_alone(tmp_path):
     assert media_id("/data/a.mp3") == "4a4c1e2f03f8e4257ce18e49a66fc2a6"
 
 
-def test_a_media_that_is_there_wins_over_one_that_is_missing(tmp_path):
+def test_a_recording_that_is_there_wins_over_one_that_is_missing(tmp_path):
     media = listed(put(tmp_path / "a.mp3"))[0]
     letter = DeadLetter(media, "CollectMedia", "missing", "")
-    assert list(take_once(("k", [letter, media]))) == list(take_once(("k", [media, letter]))) == [media]
+    assert list(deduplicate(("k", [letter, media]))) == list(deduplicate(("k", [media, letter]))) == [media]
 
 
 @pytest.mark.parametrize(
@@ -454,7 +455,7 @@ def test_two_media_that_would_write_the_same_file_get_different_names(tmp_path, 
     assert collected(*folders) == collected(*reversed(folders))  # the same names whatever the order
 
 
-def test_the_step_names_each_media_once_and_keeps_what_is_missing(tmp_path):
+def test_the_step_names_each_recording_once_and_keeps_what_is_missing(tmp_path):
     put(tmp_path / "in" / "a.mp3")
     put(tmp_path / "in" / "sub" / "b.mp4")
     manifest = write_manifest(tmp_path / "m.csv", [{"path": "in/a.mp3"}, {"path": "gone.mp3"}])

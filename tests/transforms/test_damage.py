@@ -21,8 +21,8 @@ from transforms.records import (
     from_plain,
     to_plain,
 )
-from transforms.work.layers import GENERATION, Layers, name_key, source_id
-from transforms.work.lease import claim, latest
+from transforms.work.lease import acquire, latest_lease
+from transforms.work.store import GENERATION, WorkStore, name_key, source_id
 from transforms.work.transcripts import Provenance, read_transcript
 
 MEDIA = media_of(pathlib.Path("a.mp3"), media_id="a" * 32)
@@ -91,60 +91,60 @@ LITTER = [
 
 
 @pytest.fixture
-def layers(tmp_path):
-    """A finished output of one media and a dead letter, translated, in a second generation."""
-    layers = Layers(str(tmp_path / "out"), "asr1", "saved1", "t1", "fr", run="run1")
-    claim(layers).release()
-    layers = dataclasses.replace(layers, generation=1)
-    layers.commit_generation(finished=True)
-    layers.commit_chunk(ChunkTranscript(MediaChunk(MEDIA), AUDIO, (WINDOW,)))
-    layers.commit_translation(said(layers), ["un", "deux"], "")
-    layers.commit_saved(MEDIA, ["media/a.srt"], complete=True)
-    layers.commit_dead(DeadLetter(DEAD, "DecodeAudio", "not_media", "Play it.", "detail"))
-    layers.commit_plan([planned(MediaChunk(each), layers) for each in (MEDIA, DEAD)])
-    return layers
+def work(tmp_path):
+    """A finished output of one recording and a dead letter, translated, in a second generation."""
+    work = WorkStore(str(tmp_path / "out"), "asr1", "saved1", "t1", "fr", run="run1")
+    acquire(work).release()
+    work = dataclasses.replace(work, generation=1)
+    work.commit_generation(finished=True)
+    work.commit_chunk(ChunkTranscript(MediaChunk(MEDIA), AUDIO, (WINDOW,)))
+    work.commit_translation(said(work), ["un", "deux"], "")
+    work.commit_saved(MEDIA, ["media/a.srt"], complete=True)
+    work.commit_dead_letter(DeadLetter(DEAD, "DecodeAudio", "not_media", "Play it.", "detail"))
+    work.commit_plan([planned(MediaChunk(each), work) for each in (MEDIA, DEAD)])
+    return work
 
 
-def said(layers):
-    return read_transcript(MediaChunk(MEDIA), layers, PROVENANCE)
+def said(work):
+    return read_transcript(MediaChunk(MEDIA), work, PROVENANCE)
 
 
-def looked_at(layers):
+def looked_at(work):
     """Everything that anybody reads of an output, as it is now."""
-    inventory = layers.list_now()
-    state = layers.state(MEDIA)
+    inventory = work.list_now()
+    state = work.state(MEDIA)
     try:
-        transcript = said(layers)
+        transcript = said(work)
     except Exception as error:  # noqa: BLE001 - compared below: a MediaError alone may come out
         transcript = repr(error)
     return {
         "inventory": inventory,
-        "plan": [plan(each, layers, inventory, PlanConfig()) for each in (MEDIA, DEAD)],
-        "committed": layers.committed(MEDIA),
+        "plan": [plan(each, work, inventory, PlanConfig()) for each in (MEDIA, DEAD)],
+        "committed": work.committed(MEDIA),
         "transcript": transcript,
-        "dead": layers.dead(DEAD),
-        "saved": (layers.saved_note(name_key(MEDIA.name), state), list(layers.saved_media())),
-        "planned": sorted(layers.plan()),
-        "generation": layers.in_generation(anew=False).generation,
-        "owner": latest(layers) and latest(layers)[0],
+        "dead": work.dead_letter(DEAD),
+        "saved": (work.saved_note(name_key(MEDIA.name), state), list(work.saved_media())),
+        "planned": sorted(work.plan()),
+        "generation": work.in_generation(anew=False).generation,
+        "owner": latest_lease(work) and latest_lease(work)[0],
     }
 
 
-def objects(layers):
-    return sorted(path for path in pathlib.Path(layers.output, "_work").rglob("*.json") if path.is_file())
+def objects(work):
+    return sorted(path for path in pathlib.Path(work.output, "_work").rglob("*.json") if path.is_file())
 
 
 @pytest.mark.parametrize("name", LITTER)
-def test_litter_in_every_folder_changes_nothing(layers, name):
-    before, ours = looked_at(layers), objects(layers)
+def test_litter_in_every_folder_changes_nothing(work, name):
+    before, ours = looked_at(work), objects(work)
     folders = {path for each in ours for path in each.parents if "out" in path.parts}
     for folder in folders:
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"not ours")
-    assert looked_at(layers) == before
-    claim(dataclasses.replace(layers, run="run2")).release()
-    dataclasses.replace(layers, run="run2").forget_plans()
+    assert looked_at(work) == before
+    acquire(dataclasses.replace(work, run="run2")).release()
+    dataclasses.replace(work, run="run2").delete_other_plans()
     assert all((folder / name).read_bytes() == b"not ours" for folder in folders)
 
 
@@ -153,11 +153,11 @@ KINDS = ("asr", "translation", "dead", "saved", "runs", "generation.json", "owne
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_object_counts_as_missing_and_nothing_else_changes(layers, kind, damage, caplog):
-    before = looked_at(layers)
-    [path] = [each for each in objects(layers) if each.relative_to(layers.output).parts[1] == kind]
+def test_a_damaged_object_counts_as_missing_and_nothing_else_changes(work, kind, damage, caplog):
+    before = looked_at(work)
+    [path] = [each for each in objects(work) if each.relative_to(work.output).parts[1] == kind]
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
-    after = looked_at(layers)
+    after = looked_at(work)
     if kind not in ("owner", "generation.json"):
         assert damage == "empty" or path.name in caplog.text
     changes = {
@@ -171,7 +171,7 @@ def test_a_damaged_object_counts_as_missing_and_nothing_else_changes(layers, kin
     assert after["transcript"] == before["transcript"] or kind in ("asr", "translation")
     if kind == "asr":
         assert "layer_lost" in after["transcript"]
-        assert layers.list_now().chunks == {}  # the broken object is gone: it is done again
+        assert work.list_now().chunks == {}  # the broken object is gone: it is done again
     if kind == "translation":
         assert after["transcript"] == before["transcript"]._replace(
             translation_language="",
@@ -180,7 +180,7 @@ def test_a_damaged_object_counts_as_missing_and_nothing_else_changes(layers, kin
         )
     if kind == "dead":
         assert after["dead"] is None
-    claimed = claim(dataclasses.replace(layers, run="run2"))
+    claimed = acquire(dataclasses.replace(work, run="run2"))
     assert claimed.number > before["owner"]
 
 
@@ -203,9 +203,9 @@ def damaged_values():
 
 
 @pytest.mark.parametrize("wrong", [float("inf"), [[]], {"": {}}, True, 10**30, "\udc80"], ids=repr)
-def test_whatever_value_of_a_chunk_is_wrong_it_never_raises(layers, wrong):
+def test_whatever_value_of_a_chunk_is_wrong_it_never_raises(work, wrong):
     content, places = damaged_values()
-    [path] = [each for each in objects(layers) if each.name == "0-of-1.json"]
+    [path] = [each for each in objects(work) if each.name == "0-of-1.json"]
     may_be_anything = 0
     for place in places[:-1]:
         spoilt = json.loads(json.dumps(content))
@@ -214,26 +214,26 @@ def test_whatever_value_of_a_chunk_is_wrong_it_never_raises(layers, wrong):
             holder = holder[step]
         holder[place[-1]] = wrong
         path.write_text(json.dumps(spoilt), encoding="utf-8")
-        may_be_anything += layers.chunk(MediaChunk(MEDIA)) is not None
+        may_be_anything += work.chunk(MediaChunk(MEDIA)) is not None
     names = {"id", "uri", "name"} if wrong == "\udc80" else {"kept"} if wrong is True else set()
     assert may_be_anything == sum(place[-1] in names for place in places[:-1])
 
 
-def test_a_generation_that_cannot_be_read_is_that_of_the_newest_chunks(layers):
-    pathlib.Path(layers.output, GENERATION).write_bytes(b"\x00")
-    assert dataclasses.replace(layers, generation=0).in_generation(anew=False) == layers
-    assert dataclasses.replace(layers, generation=0).in_generation(anew=True).generation == 2
+def test_a_generation_that_cannot_be_read_is_that_of_the_newest_chunks(work):
+    pathlib.Path(work.output, GENERATION).write_bytes(b"\x00")
+    assert dataclasses.replace(work, generation=0).in_generation(anew=False) == work
+    assert dataclasses.replace(work, generation=0).in_generation(anew=True).generation == 2
 
 
-def test_a_media_of_which_something_was_lost_is_dead_until_any_later_run(layers):
-    layers.commit_dead(DeadLetter(MEDIA, "WriteDataset", "layer_lost", "…"))
-    inventory = layers.list_now()
+def test_a_recording_of_which_something_was_lost_is_dead_until_any_later_run(work):
+    work.commit_dead_letter(DeadLetter(MEDIA, "WriteDataset", "layer_lost", "…"))
+    inventory = work.list_now()
     assert source_id(MEDIA) in inventory.dead & inventory.again
-    assert layers.dead(MEDIA).code == "layer_lost"
-    chunk = plan(MEDIA, layers, inventory, PlanConfig())
+    assert work.dead_letter(MEDIA).code == "layer_lost"
+    chunk = plan(MEDIA, work, inventory, PlanConfig())
     assert (chunk.transcribed, chunk.saved, chunk.dead) == (True, False, False)
-    layers.forget_dead(MEDIA)
-    assert source_id(MEDIA) not in layers.list_now().dead
+    work.delete_dead_letter(MEDIA)
+    assert source_id(MEDIA) not in work.list_now().dead
     assert name_key(MEDIA.name) in inventory.saved
 
 

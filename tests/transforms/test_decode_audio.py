@@ -24,10 +24,10 @@ from transforms.media import ffmpeg_command
 from transforms.media.chunks import ChunkConfig
 from transforms.media.windows import WindowConfig
 from transforms.records import SAMPLE_RATE_HZ, AudioFacts, ChunkTranscript, DeadLetter, MediaChunk, SpeechWindow
-from transforms.work.layers import Layers
+from transforms.work.store import WorkStore
 
 FFMPEG = ffmpeg_command.find_ffmpeg()
-LAYERS = Layers("/nothing/was/committed", "asr", "saved")
+WORK = WorkStore("/nothing/was/committed", "asr", "saved")
 
 
 def run_ffmpeg(*words: object) -> bytes:
@@ -208,7 +208,7 @@ def test_a_gap_inside_a_track_keeps_the_place_of_what_follows(tmp_path, letter):
 
 
 @pytest.mark.parametrize("name", ["-i.flac", "a:b.flac", "it's [x]*?.flac", "1\n2.flac", "1%d.flac", "ध्वनि.flac"])
-def test_a_media_may_have_any_name(tmp_path, monkeypatch, name):
+def test_a_recording_may_have_any_name(tmp_path, monkeypatch, name):
     path = tmp_path / name
     path.write_bytes((SAMPLES / "letter.flac").read_bytes())
     monkeypatch.chdir(tmp_path)
@@ -304,7 +304,7 @@ def test_a_header_without_audio_has_no_samples(tmp_path):
     assert failure(path).code == "no_samples"
 
 
-def test_a_media_that_is_too_long_is_refused():
+def test_a_recording_that_is_too_long_is_refused():
     error = failure(SAMPLES / "five minutes.opus", config(max_media_hours=0.05))
     assert (error.code, error.detail) == ("too_long", "more than 0.05 hours")
 
@@ -375,7 +375,7 @@ def test_a_track_shorter_than_its_video_is_whole():
 
 
 def stand_in(tmp_path, monkeypatch, body: str) -> pathlib.Path:
-    """Makes a shell script the ffmpeg of this test, and gives a media for it."""
+    """Makes a shell script the ffmpeg of this test, and gives a recording for it."""
     program = file_of(tmp_path / "ffmpeg", f"#!/bin/sh\n{body}\n".encode())
     program.chmod(0o755)
     monkeypatch.setattr(ffmpeg_command, "find_ffmpeg", lambda: str(program))
@@ -426,7 +426,7 @@ def test_a_stopped_bundle_takes_no_more_windows(children):
 
 def test_a_decoder_whose_bundle_has_stopped_does_not_wait_for_room(children):
     before, threads = set(threading.enumerate()), BundleThreads[SpeechWindow](1, room=1)
-    threads.begin(windows_of, MediaChunk(media_of(SAMPLES / "five minutes.opus")), LAYERS, config(), threads.stopped)
+    threads.begin(windows_of, MediaChunk(media_of(SAMPLES / "five minutes.opus")), WORK, config(), threads.stopped)
     [thread] = set(threading.enumerate()) - before
     first = next(threads.until(0))
     threads.stop()
@@ -457,10 +457,10 @@ def see(window: SpeechWindow) -> None:
 
 
 def decoded(chunks: list[MediaChunk], settings: DecodeConfig) -> dict[str, list[SpeechWindow]]:
-    """The windows of each media, in the order in which they left the step."""
+    """The windows of each recording, in the order in which they left the step."""
     SEEN.clear()
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
-        pipeline | beam.Create(chunks) | DecodeAudio(LAYERS, settings) | beam.Map(see)
+        pipeline | beam.Create(chunks) | DecodeAudio(WORK, settings) | beam.Map(see)
     by_media: dict[str, list[SpeechWindow]] = {chunk.media.id: [] for chunk in chunks}
     for window in SEEN:
         by_media[window.chunk.media.id].append(window)
@@ -504,27 +504,27 @@ def test_chunks_that_are_transcribed_or_failed_pass_untouched():
     broken = media_of(pathlib.Path("broken.mp3"))
     failed = MediaChunk(broken, failure=DeadLetter(broken, "CollectMedia", "missing", "Check it."))
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
-        found = pipeline | beam.Create([done, failed]) | DecodeAudio(LAYERS, config()) | beam.Map(outcome)
+        found = pipeline | beam.Create([done, failed]) | DecodeAudio(WORK, config()) | beam.Map(outcome)
         assert_that(found, equal_to([("done.mp3", 0, 0, ""), ("broken.mp3", 0, 0, "missing")]))
 
 
 def test_a_chunk_that_was_committed_since_it_was_planned_is_not_decoded_again(tmp_path):
     """As when a runner tries a bundle again, or another run got there first."""
-    layers, path = Layers(str(tmp_path), "asr", "saved"), SAMPLES / "letter.flac"
+    work, path = WorkStore(str(tmp_path), "asr", "saved"), SAMPLES / "letter.flac"
     planned = [MediaChunk(media_of(path), chunk=number, chunks=2) for number in (0, 1)]
-    layers.commit_chunk(ChunkTranscript(planned[0], AudioFacts(1, 1, 16_000, 1, "flac", 1, 0), ()))
+    work.commit_chunk(ChunkTranscript(planned[0], AudioFacts(1, 1, 16_000, 1, "flac", 1, 0), ()))
     SEEN.clear()
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
-        pipeline | beam.Create(planned) | DecodeAudio(layers, config()) | beam.Map(see)
+        pipeline | beam.Create(planned) | DecodeAudio(work, config()) | beam.Map(see)
     first, *rest = sorted(SEEN, key=lambda window: window.chunk.chunk)
     assert (first.chunk.transcribed, first.pcm, first.total) == (True, b"", 0)
     assert rest and not any(window.chunk.transcribed for window in rest)
 
 
 def test_a_worker_that_does_not_see_the_output_says_so(tmp_path):
-    layers = Layers(str(tmp_path / "elsewhere"), "asr", "saved", run="a")
+    work = WorkStore(str(tmp_path / "elsewhere"), "asr", "saved", run="a")
     pipeline = test_pipeline.TestPipeline("FnApiRunner")
-    pipeline | beam.Create([MediaChunk(media_of(SAMPLES / "letter.flac"))]) | DecodeAudio(layers, config())
+    pipeline | beam.Create([MediaChunk(media_of(SAMPLES / "letter.flac"))]) | DecodeAudio(work, config())
     with pytest.raises(Exception, match=r"does not see .*elsewhere.* an --output that all of them reach"):
         pipeline.run()
 
@@ -537,7 +537,7 @@ def test_an_unforeseen_error_becomes_the_letter_of_its_media(monkeypatch):
     monkeypatch.setattr("transforms.media.voice_activity.VoiceActivity.probabilities", broken_model)
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
         chunks = [MediaChunk(media_of(SAMPLES / name)) for name in ("letter.flac", "office.mp3")]
-        found = pipeline | beam.Create(chunks) | DecodeAudio(LAYERS, config()) | beam.Map(outcome)
+        found = pipeline | beam.Create(chunks) | DecodeAudio(WORK, config()) | beam.Map(outcome)
         assert_that(found, equal_to([("letter.flac", 0, 1, "unexpected"), ("office.mp3", 0, 1, "unexpected")]))
 
 
@@ -554,7 +554,7 @@ def test_a_hanging_decoder_among_others_costs_its_media_only(tmp_path, monkeypat
 
 
 def test_memory_does_not_grow_with_the_length_of_the_media(tmp_path):
-    """Peak memory of a process that decodes a media and drops each window, for 4 and for 40 minutes."""
+    """Peak memory of a process that decodes a recording and drops each window, for 4 and for 40 minutes."""
     code = (
         "import resource, sys, pathlib\nfrom tests.conftest import media_of\n"
         "from transforms.decode_audio import DecodeConfig, decode\nfrom transforms.records import MediaChunk\n"

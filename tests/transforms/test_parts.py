@@ -1,4 +1,4 @@
-"""A part of a file is a media of its own: its sound to the sample, its times from its own start."""
+"""A part of a file is a recording of its own: its sound to the sample, its times from its own start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transforms.media.ffmpeg_command import find_ffmpeg
 from transforms.media.windows import WindowConfig
 from transforms.plan_work import PlanConfig, plan
 from transforms.records import SAMPLE_RATE_HZ, ChunkTranscript, MediaChunk, MediaFile
-from transforms.work.layers import Layers
+from transforms.work.store import WorkStore
 from transforms.work.transcripts import Provenance, assemble
 
 LONG = SAMPLES / "five minutes.opus"
@@ -83,7 +83,7 @@ def test_a_long_part_is_cut_into_chunks_as_a_file_of_its_own_is(files, name):
 
 
 def test_a_part_in_a_file_that_is_read_from_its_start_is_that_part_too(files):
-    """As of a media that nobody looked into."""
+    """As of a recording that nobody looked into."""
     media = media_of(files / "a.flac", start_s=200.0, length_s=15.0)
     assert [w.pcm for w in decode(MediaChunk(media), SETTINGS)] == [w.pcm for w in decode(chunks(media)[0], SETTINGS)]
 
@@ -139,8 +139,8 @@ def test_what_is_looked_into_before_it_is_decoded():
 def test_without_chunks_a_part_far_into_its_file_is_one_chunk_that_jumps(files, tmp_path):
     config = ChunkConfig(0)
     media = media_of(files / "a.flac", start_s=100.0)
-    layers = Layers(str(tmp_path), "asr", "saved")
-    planned = plan(media, layers, layers.list_now(), PlanConfig(chunks=config))
+    work = WorkStore(str(tmp_path), "asr", "saved")
+    planned = plan(media, work, work.list_now(), PlanConfig(chunks=config))
     assert planned.chunks == 0
     assert [(each.chunk, each.chunks, each.seekable) for each in chunks_of(planned, config)] == [(0, 1, True)]
 

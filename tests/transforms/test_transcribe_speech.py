@@ -25,7 +25,7 @@ from transforms.records import (
     WindowTranscription,
 )
 from transforms.transcribe_speech import BatchWindows, JoinWindows, TranscribeSpeech, commit, join_windows
-from transforms.work.layers import Layers, source_id
+from transforms.work.store import WorkStore, source_id
 from transforms.work.transcripts import Provenance
 
 AUDIO = AudioFacts(20.0, 20.0, 16_000, 1, "flac", 15.0, 0.1)
@@ -61,7 +61,7 @@ def media(name):
 
 
 def windows(name, texts):
-    """The windows of one media, as DecodeAudio gives them."""
+    """The windows of one recording, as DecodeAudio gives them."""
     chunk, last = MediaChunk(media(name)), max(len(texts), 1) - 1
     return [
         SpeechWindow(chunk, number, number * 16_000, text.encode())._replace(
@@ -75,19 +75,19 @@ def letter(name):
     return DeadLetter(media(name), "DecodeAudio", "not_media", "fetch it again")
 
 
-def shown(told):
-    if isinstance(told, Transcript):
-        return told.media.id, told.status, told.text
-    return told.media.id, "failed" if isinstance(told, DeadLetter) else "done before", ""
+def shown(outputs):
+    if isinstance(outputs, Transcript):
+        return outputs.media.id, outputs.status, outputs.text
+    return outputs.media.id, "failed" if isinstance(outputs, DeadLetter) else "done before", ""
 
 
 def assert_told(elements, tmp_path, check):
     with TestPipeline("FnApiRunner") as pipeline:
-        step = TranscribeSpeech(SpeechHandler(EchoEngine()), Layers(str(tmp_path), "asr", "saved"), PROVENANCE)
+        step = TranscribeSpeech(SpeechHandler(EchoEngine()), WorkStore(str(tmp_path), "asr", "saved"), PROVENANCE)
         assert_that(pipeline | beam.Create(elements, reshuffle=False) | step | beam.Map(shown), check)
 
 
-def test_every_media_has_one_outcome_however_its_windows_interleave(tmp_path):
+def test_every_recording_has_one_outcome_however_its_windows_interleave(tmp_path):
     spoken = {f"m{i}": [f"m{i}w{j}" for j in range(i % 6)] for i in range(20)}
     elements = [window for name, texts in spoken.items() for window in windows(name, texts)]
     random.Random(1).shuffle(elements)
@@ -95,13 +95,13 @@ def test_every_media_has_one_outcome_however_its_windows_interleave(tmp_path):
     assert_told(elements, tmp_path, equal_to(expected))
 
 
-def test_one_bad_window_costs_itself_and_a_media_of_bad_windows_is_a_dead_letter(tmp_path):
+def test_one_bad_window_costs_itself_and_a_recording_of_bad_windows_is_a_dead_letter(tmp_path):
     elements = [*windows("good", ["a", "b"]), *windows("partly", ["c", "bad"]), *windows("bad", ["bad", "bad"])]
     expected = [("good", "ok", "a b"), ("partly", "partial", "c"), ("bad", "failed", "")]
     assert_told(elements, tmp_path, equal_to(expected))
 
 
-def test_a_media_that_fails_half_way_is_one_dead_letter_although_windows_of_it_were_inferred(tmp_path):
+def test_a_recording_that_fails_half_way_is_one_dead_letter_although_windows_of_it_were_inferred(tmp_path):
     begun = [window._replace(total=None, audio=None) for window in windows("cut", ["a", "b", "c"])]
     last = SpeechWindow(MediaChunk(media("cut")), 3, 0, b"", total=4, failure=letter("cut"))
     for elements in ([*begun, last], [last, *begun], [begun[0], last, *begun[1:]]):
@@ -127,15 +127,15 @@ def test_a_window_that_never_comes_back_is_noticed():
 
 
 def test_a_chunk_is_committed_before_its_transcript_goes_on_and_can_be_read_again(tmp_path):
-    layers = Layers(str(tmp_path), "asr", "saved")
-    step = TranscribeSpeech(SpeechHandler(EchoEngine()), layers, PROVENANCE)
+    work = WorkStore(str(tmp_path), "asr", "saved")
+    step = TranscribeSpeech(SpeechHandler(EchoEngine()), work, PROVENANCE)
     with TestPipeline("FnApiRunner") as pipeline:
         pipeline | beam.Create(windows("m", ["a", "b"])) | step
     chunk = MediaChunk(media("m"))
-    assert layers.list_now().complete(source_id(chunk.media)) == 1
-    (again,) = commit(chunk._replace(transcribed=True), layers, PROVENANCE)
+    assert work.list_now().complete(source_id(chunk.media)) == 1
+    (again,) = commit(chunk._replace(transcribed=True), work, PROVENANCE)
     assert (again.text, [s.start for s in again.segments]) == ("a b", [0.0, 1.0])
-    (passed,) = commit(chunk._replace(transcribed=True, saved=True), layers, PROVENANCE)
+    (passed,) = commit(chunk._replace(transcribed=True, saved=True), work, PROVENANCE)
     assert passed == MediaOutcome(media("m"), failed=False, fresh=False)
 
 
@@ -152,17 +152,17 @@ def test_batches_are_full_but_for_the_last_and_lose_nothing(count):
 
 
 def inferred(tmp_path, chunks, retry=False):
-    """What comes of one media in several chunks, each the texts of its windows, planned as an earlier run left it."""
-    layers = Layers(str(tmp_path), "asr", "saved")
+    """The outputs of one recording in several chunks, each the texts of its windows, planned after an earlier run."""
+    work = WorkStore(str(tmp_path), "asr", "saved")
     config = PlanConfig(retry)
     whole = media("long")._replace(size_bytes=10**9)
-    chunk = Plan(layers, config, UNWATCHED)
+    chunk = Plan(work, config, UNWATCHED)
     chunk.setup()
     chunk.start_bundle()
     [todo] = chunk.process(whole)
     if todo.dead or todo.transcribed:
-        return todo, list(commit(todo, layers, PROVENANCE))
-    told, join = [], JoinWindows(UNWATCHED)
+        return todo, list(commit(todo, work, PROVENANCE))
+    outputs, join = [], JoinWindows(UNWATCHED)
     join.setup()
     join.start_bundle()
     done = [number for number in range(len(chunks)) if f"{number}-of-{len(chunks)}" not in todo.committed]
@@ -175,61 +175,66 @@ def inferred(tmp_path, chunks, retry=False):
         ]
         for result in SpeechHandler(EchoEngine()).run_inference(sent, EchoModel()):
             for joined in join.process(result):
-                told += commit(joined, layers, PROVENANCE)
-    return done, told
+                outputs += commit(joined, work, PROVENANCE)
+    return done, outputs
 
 
 def test_a_chunk_that_the_model_fails_on_costs_itself_and_is_tried_again_when_asked(tmp_path):
-    done, [told] = inferred(tmp_path, [["a", "b"], ["bad", "bad"], ["c"]])
-    assert (done, told.status, told.text) == ([0, 1, 2], "partial", "a b c")
-    assert [(each.where, each.code) for each in told.problems] == [
+    done, [outputs] = inferred(tmp_path, [["a", "b"], ["bad", "bad"], ["c"]])
+    assert (done, outputs.status, outputs.text) == ([0, 1, 2], "partial", "a b c")
+    assert [(each.where, each.code) for each in outputs.problems] == [
         ("chunk 1, window 0", "engine_failed"),
         ("chunk 1, window 1", "engine_failed"),
     ]
     planned, [again] = inferred(tmp_path, [["a", "b"], ["x"], ["c"]])
-    assert (planned.transcribed, again) == (True, told)  # nothing is inferred unasked
-    done, [told] = inferred(tmp_path, [["a", "b"], ["x"], ["c"]], retry=True)
-    assert (done, told.status, told.text) == ([1], "ok", "a b x c")
-    assert Layers(str(tmp_path), "asr", "saved").committed(told.media) == ("0-of-3", "1-of-3", "2-of-3")
+    assert (planned.transcribed, again) == (True, outputs)  # nothing is inferred unasked
+    done, [outputs] = inferred(tmp_path, [["a", "b"], ["x"], ["c"]], retry=True)
+    assert (done, outputs.status, outputs.text) == ([1], "ok", "a b x c")
+    assert WorkStore(str(tmp_path), "asr", "saved").committed(outputs.media) == ("0-of-3", "1-of-3", "2-of-3")
 
 
-def test_a_media_all_of_whose_chunks_fail_is_a_dead_letter_that_can_be_tried_again(tmp_path):
-    done, [told] = inferred(tmp_path, [["bad"], ["bad", "bad"], []])
-    assert (done, told.code, told.retryable, told.detail) == ([0, 1, 2], "engine_failed", True, "RuntimeError: boom")
-    Layers(str(tmp_path), "asr", "saved").commit_dead(told)
+def test_a_recording_all_of_whose_chunks_fail_is_a_dead_letter_that_can_be_tried_again(tmp_path):
+    done, [outputs] = inferred(tmp_path, [["bad"], ["bad", "bad"], []])
+    assert (done, outputs.code, outputs.retryable, outputs.detail) == (
+        [0, 1, 2],
+        "engine_failed",
+        True,
+        "RuntimeError: boom",
+    )
+    WorkStore(str(tmp_path), "asr", "saved").commit_dead_letter(outputs)
     planned, _ = inferred(tmp_path, [["a"], ["b"], []])
     assert planned.dead
-    done, [told] = inferred(tmp_path, [["a"], ["b"], []], retry=True)
-    assert (done, told.status, told.text) == ([0, 1], "ok", "a b")
+    done, [outputs] = inferred(tmp_path, [["a"], ["b"], []], retry=True)
+    assert (done, outputs.status, outputs.text) == ([0, 1], "ok", "a b")
 
 
 def test_a_retry_that_was_killed_leaves_failed_chunks_to_the_next_run(tmp_path):
     inferred(tmp_path, [["a"], ["bad"], ["bad"]])
-    layers = Layers(str(tmp_path), "asr", "saved")
-    step = Plan(layers, PlanConfig(retry_failed=True), UNWATCHED)
+    work = WorkStore(str(tmp_path), "asr", "saved")
+    step = Plan(work, PlanConfig(retry_failed=True), UNWATCHED)
     step.setup()
     step.start_bundle()
     list(step.process(media("long")._replace(size_bytes=10**9)))  # and no more
-    done, told = inferred(tmp_path, [["a"], ["b"], ["c"]])
-    assert (done, [each.text for each in told]) == ([1, 2], ["a b c"])
+    done, outputs = inferred(tmp_path, [["a"], ["b"], ["c"]])
+    assert (done, [each.text for each in outputs]) == ([1, 2], ["a b c"])
 
 
-def test_a_media_that_left_the_input_is_not_tried_again(tmp_path):
+def test_a_recording_that_left_the_input_is_not_tried_again(tmp_path):
     inferred(tmp_path, [["a"], ["bad"]])
-    layers = Layers(str(tmp_path), "asr", "saved")
+    work = WorkStore(str(tmp_path), "asr", "saved")
     gone = media("long")._replace(size_bytes=10**9, kept=True)
-    step = Plan(layers, PlanConfig(retry_failed=True), UNWATCHED)
+    step = Plan(work, PlanConfig(retry_failed=True), UNWATCHED)
     step.setup()
     step.start_bundle()
     [chunk] = step.process(gone)
     assert chunk.transcribed
-    assert layers.committed(gone) == ("0-of-2", "1-of-2-failed")
+    assert work.committed(gone) == ("0-of-2", "1-of-2-failed")
 
 
 def test_a_window_whose_figures_are_no_numbers_is_a_problem_of_its_media(tmp_path):
     texts = {"transcribe": (Segment(0.0, 1.0, "a", "hi"),)}
     heard = WindowTranscription(texts, "hi", 0.5, None, None, unmeasured=True)
     joined = join_windows([WindowResult(window, 1.0, heard) for window in windows("m", ["a"])])
-    [told] = commit(joined, Layers(str(tmp_path), "asr", "saved"), PROVENANCE)
-    assert (told.status, told.avg_logprob, told.no_speech_prob) == ("partial", None, None)
-    assert [(each.where, each.code) for each in told.problems] == [("window 0", "not_a_number")]
+    [outputs] = commit(joined, WorkStore(str(tmp_path), "asr", "saved"), PROVENANCE)
+    assert (outputs.status, outputs.avg_logprob, outputs.no_speech_prob) == ("partial", None, None)
+    assert [(each.where, each.code) for each in outputs.problems] == [("window 0", "not_a_number")]

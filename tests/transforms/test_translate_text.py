@@ -12,7 +12,7 @@ from tests.servers import ChatStub, upper
 from transforms.records import AudioFacts, DeadLetter, MediaFile, MediaOutcome, Segment, Transcript
 from transforms.translate_text import TranslateConfig, TranslateText, translate
 from transforms.translators.openai import KEY_VARIABLE, OpenAISettings, OpenAITranslator
-from transforms.work.layers import Layers
+from transforms.work.store import WorkStore
 
 AUDIO = AudioFacts(9.0, 9.0, 16_000, 1, "flac", 8.0, 0.1)
 
@@ -28,8 +28,8 @@ def transcript(name, *texts, language="hi"):
     return Transcript(media, AUDIO, language, 1.0, segments, "ok", 1.0, 0.1, "whisper", "demo", 1)
 
 
-def layers_in(folder):
-    return Layers(str(folder), "asr", "saved", "tr", "en")
+def work_in(folder):
+    return WorkStore(str(folder), "asr", "saved", "tr", "en")
 
 
 def config_for(stub):
@@ -38,7 +38,7 @@ def config_for(stub):
 
 def ask(stub, given, folder):
     config = config_for(stub)
-    return translate(given, OpenAITranslator(config.translator), layers_in(folder), config).transcript
+    return translate(given, OpenAITranslator(config.translator), work_in(folder), config).transcript
 
 
 def test_what_is_translated_once_is_never_asked_for_again(tmp_path):
@@ -83,17 +83,17 @@ def test_the_translator_is_told_the_language_of_what_it_gets_not_of_the_media(
     segments = [each._replace(language=code) for each, code in zip(given.segments, languages, strict=True)]
     config = TranslateConfig(OpenAISettings("en", "stub", "http://127.0.0.1:1"))
     translate(
-        given._replace(segments=tuple(segments)), OpenAITranslator(config.translator), layers_in(tmp_path), config
+        given._replace(segments=tuple(segments)), OpenAITranslator(config.translator), work_in(tmp_path), config
     )
     assert told == [source]
 
 
-def test_every_media_passes_once_while_several_are_translated_at_once(tmp_path):
+def test_every_recording_passes_once_while_several_are_translated_at_once(tmp_path):
     letter = DeadLetter(MediaFile("dead", "dead", "/dead", "v"), "DecodeAudio", "not_media", "")
     done = MediaOutcome(MediaFile("done", "done", "/done", "v"), failed=False, fresh=False)
     told = [letter, done, *(transcript(f"m{i}", f"t{i}") for i in range(20))]
     with ChatStub(upper) as stub, TestPipeline("FnApiRunner") as pipeline:
-        step = TranslateText(layers_in(tmp_path), config_for(stub))
+        step = TranslateText(work_in(tmp_path), config_for(stub))
         passed = pipeline | beam.Create(told) | step | beam.Map(lambda each: (each.media.id, _translation(each)))
         expected = [("dead", None), ("done", None), *((f"m{i}", f"[t{i}]") for i in range(20))]
         assert_that(passed, equal_to(expected))
@@ -105,5 +105,5 @@ def _translation(told):
 
 def test_without_a_translator_transcripts_pass_untouched(tmp_path):
     with TestPipeline("FnApiRunner") as pipeline:
-        step = TranslateText(dataclasses.replace(layers_in(tmp_path), translation=""), TranslateConfig())
+        step = TranslateText(dataclasses.replace(work_in(tmp_path), translation=""), TranslateConfig())
         assert_that(pipeline | beam.Create([transcript("a", "क")]) | step, equal_to([transcript("a", "क")]))

@@ -21,8 +21,8 @@ from transforms.records import (
     Segment,
     WindowRecord,
 )
-from transforms.work.layers import Layers
 from transforms.work.own_files import commit_published, read_published
+from transforms.work.store import WorkStore
 from transforms.work.transcripts import Provenance
 from transforms.write_dataset import DatasetConfig, ShardWriter, WriteDataset
 
@@ -35,35 +35,35 @@ def media(number):
     )
 
 
-def commit(layers, number):
+def commit(work, number):
     """Commit a transcript of one segment, and give its outcome."""
     audio = AudioFacts(10.0 * (number + 1), None, 44_100, 2, "mp3", 5.0, 0.25)
     segment = Segment(1.0, 2.0, f"text {number}", "hi", None, None, None, -0.25, 0.01)
     window = WindowRecord(0, 0.5, 8.0, "hi", 0.9, -0.25, 0.01, 0.5, {"transcribe": (segment,)})
-    layers.commit_chunk(ChunkTranscript(MediaChunk(media(number)), audio, (window,)))
+    work.commit_chunk(ChunkTranscript(MediaChunk(media(number)), audio, (window,)))
     return MediaOutcome(media(number), failed=False, fresh=True, audio_s=audio.duration_s)
 
 
-def kill(layers, number):
-    layers.commit_dead(DeadLetter(media(number), "DecodeAudio", "not_media", "fetch it again", "bad header"))
+def kill(work, number):
+    work.commit_dead_letter(DeadLetter(media(number), "DecodeAudio", "not_media", "fetch it again", "bad header"))
     return MediaOutcome(media(number), failed=True, fresh=True)
 
 
-def write(layers, outcomes, shards=1):
+def write(work, outcomes, shards=1):
     config = DatasetConfig(shards, (("model", "demo"),), time.time())
-    commit_published(layers, read_published(layers).with_run((), shards))
+    commit_published(work, read_published(work).with_run((), shards))
     with TestPipeline("FnApiRunner") as pipeline:
-        pipeline | beam.Create(outcomes) | WriteDataset(layers, Provenance("whisper", "demo"), config)
-    return json.loads(pathlib.Path(layers.output, "summary.json").read_text())
+        pipeline | beam.Create(outcomes) | WriteDataset(work, Provenance("whisper", "demo"), config)
+    return json.loads(pathlib.Path(work.output, "summary.json").read_text())
 
 
-def table(layers, name):
-    return pq.read_table(pathlib.Path(layers.output, name)).to_pylist()
+def table(work, name):
+    return pq.read_table(pathlib.Path(work.output, name)).to_pylist()
 
 
 @pytest.fixture
-def layers(tmp_path):
-    return Layers(str(tmp_path), "asr", "saved")
+def work(tmp_path):
+    return WorkStore(str(tmp_path), "asr", "saved")
 
 
 def test_the_schema_is_the_one_that_users_query():
@@ -75,22 +75,22 @@ def test_the_schema_is_the_one_that_users_query():
     assert {"version": SCHEMA_VERSION, **now} == json.loads(SCHEMA.read_text())
 
 
-def test_every_media_is_one_row_of_transcripts_or_of_dead_letters(layers):
-    outcomes = [commit(layers, n) for n in range(9)] + [kill(layers, n) for n in range(9, 12)]
-    summary = write(layers, outcomes, shards=4)
-    transcripts, letters = table(layers, "transcripts"), table(layers, "dead_letters")
+def test_every_recording_is_one_row_of_transcripts_or_of_dead_letters(work):
+    outcomes = [commit(work, n) for n in range(9)] + [kill(work, n) for n in range(9, 12)]
+    summary = write(work, outcomes, shards=4)
+    transcripts, letters = table(work, "transcripts"), table(work, "dead_letters")
     assert sorted(row["id"] for row in transcripts) == [f"m{n:03}.mp3" for n in range(9)]
     assert sorted(row["id"] for row in letters) == [f"m{n:03}.mp3" for n in range(9, 12)]
-    assert [row["text"] for row in sorted(table(layers, "segments"), key=lambda row: row["id"])] == [
+    assert [row["text"] for row in sorted(table(work, "segments"), key=lambda row: row["id"])] == [
         f"text {n}" for n in range(9)
     ]
     assert (summary["media"], summary["transcripts"], summary["dead_letters"]) == (12, 9, 3)
     assert summary["failures"] == {"not_media": 3}
 
 
-def test_the_files_are_compressed_with_zstd_and_say_their_schema_version(layers):
-    write(layers, [commit(layers, 0)])
-    (file,) = pathlib.Path(layers.output, "transcripts").iterdir()
+def test_the_files_are_compressed_with_zstd_and_say_their_schema_version(work):
+    write(work, [commit(work, 0)])
+    (file,) = pathlib.Path(work.output, "transcripts").iterdir()
     group = pq.read_metadata(file).row_group(0)
     assert {group.column(number).compression for number in range(group.num_columns)} == {"ZSTD"}
     assert pq.read_schema(file).metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
@@ -102,15 +102,15 @@ def test_long_media_are_flushed_by_their_segments_and_not_by_their_number(tmp_pa
     row |= {field.name: "" for field in TRANSCRIPTS if not field.nullable and pa.types.is_string(field.type)}
     row |= {field.name: 0 for field in TRANSCRIPTS if not field.nullable and pa.types.is_primitive(field.type)}
     segment = {"start": 0.0, "end": 1.0, "text": "x", "language": "hi"}
-    with ShardWriter(Layers(str(tmp_path), "asr", "saved"), 0, 1) as writer:
+    with ShardWriter(WorkStore(str(tmp_path), "asr", "saved"), 0, 1) as writer:
         for _ in range(10):
             writer.add("transcripts", [{**row, "segments": [segment] * 60}])
     assert pq.read_metadata(next((tmp_path / "transcripts").iterdir())).num_row_groups == 5
 
 
-def test_rows_hold_what_was_committed(layers):
-    write(layers, [commit(layers, 3)])
-    (row,) = table(layers, "transcripts")
+def test_rows_hold_what_was_committed(work):
+    write(work, [commit(work, 3)])
+    (row,) = table(work, "transcripts")
     expected = {
         "id": "m003.mp3",
         "duration_sec": 40.0,
@@ -131,40 +131,40 @@ def test_rows_hold_what_was_committed(layers):
     assert row["segments"][0]["start"] == 1.0
 
 
-def test_the_same_layers_give_the_same_bytes_in_whatever_order_media_finish(layers):
-    outcomes = [commit(layers, n) for n in range(30)]
+def test_the_same_layers_give_the_same_bytes_in_whatever_order_media_finish(work):
+    outcomes = [commit(work, n) for n in range(30)]
 
     def content():
-        return {path.name: path.read_bytes() for path in pathlib.Path(layers.output, "transcripts").iterdir()}
+        return {path.name: path.read_bytes() for path in pathlib.Path(work.output, "transcripts").iterdir()}
 
-    write(layers, outcomes, shards=3)
+    write(work, outcomes, shards=3)
     before = content()
-    write(layers, outcomes[::-1], shards=3)
+    write(work, outcomes[::-1], shards=3)
     assert content() == before
     assert len(before) == 3
 
 
-def test_shards_of_an_earlier_run_never_stay_beside_new_ones(layers):
-    outcomes = [commit(layers, n) for n in range(9)]
+def test_shards_of_an_earlier_run_never_stay_beside_new_ones(work):
+    outcomes = [commit(work, n) for n in range(9)]
     for shards in (5, 2, 3):
-        write(layers, outcomes, shards)
-        assert len(table(layers, "transcripts")) == 9
-        assert len(list(pathlib.Path(layers.output, "segments").iterdir())) == shards
-    write(layers, outcomes[:1], 3)  # the others left the input
-    assert len(table(layers, "transcripts")) == 1
+        write(work, outcomes, shards)
+        assert len(table(work, "transcripts")) == 9
+        assert len(list(pathlib.Path(work.output, "segments").iterdir())) == shards
+    write(work, outcomes[:1], 3)  # the others left the input
+    assert len(table(work, "transcripts")) == 1
 
 
-def test_a_run_without_one_transcript_still_gives_tables_that_can_be_read(layers):
-    write(layers, [kill(layers, 0)])
-    assert table(layers, "transcripts") == []
-    assert table(layers, "segments") == []
-    assert pq.read_schema(next(pathlib.Path(layers.output, "transcripts").iterdir())).names == TRANSCRIPTS.names
+def test_a_run_without_one_transcript_still_gives_tables_that_can_be_read(work):
+    write(work, [kill(work, 0)])
+    assert table(work, "transcripts") == []
+    assert table(work, "segments") == []
+    assert pq.read_schema(next(pathlib.Path(work.output, "transcripts").iterdir())).names == TRANSCRIPTS.names
 
 
-def test_the_summary_adds_up_what_the_rows_say(layers):
-    outcomes = [commit(layers, n) for n in range(4)]
+def test_the_summary_adds_up_what_the_rows_say(work):
+    outcomes = [commit(work, n) for n in range(4)]
     outcomes[3] = outcomes[3]._replace(fresh=False)  # done by an earlier run
-    summary = write(layers, outcomes, shards=2)
+    summary = write(work, outcomes, shards=2)
     assert summary["audio_sec"] == 100
     assert summary["languages"] == {"hi": {"media": 4, "audio_sec": 100, "speech_sec": 20, "characters": 24}}
     assert summary["duration_sec"] == {"min": 10, "max": 40, "sum": 100, "histogram": {"under 60": 4}}
@@ -175,8 +175,8 @@ def test_the_summary_adds_up_what_the_rows_say(layers):
     assert summary["model"] == "demo"
 
 
-def test_a_transcript_that_is_gone_from_the_layers_is_a_dead_letter_in_dataset_and_layers_alike(layers):
-    summary = write(layers, [MediaOutcome(media(0), failed=False, fresh=False), commit(layers, 1)])
-    assert [row["code"] for row in table(layers, "dead_letters")] == ["layer_lost"]
-    assert layers.dead(media(0)).retryable
+def test_a_transcript_that_is_gone_from_the_layers_is_a_dead_letter_in_dataset_and_layers_alike(work):
+    summary = write(work, [MediaOutcome(media(0), failed=False, fresh=False), commit(work, 1)])
+    assert [row["code"] for row in table(work, "dead_letters")] == ["layer_lost"]
+    assert work.dead_letter(media(0)).retryable
     assert (summary["media"], summary["transcripts"], summary["failures"]) == (2, 1, {"layer_lost": 1})

@@ -19,14 +19,15 @@ from transforms.records import DeadLetter, Segment, Transcript
 WORST = 8  # media
 SAMPLE = 8
 LETTERS = 3  # of each code
-CUES = 20  # of a media
+CUES = 20  # of a recording
 PROBLEMS = 5
-CHARACTERS = 3000  # of a media's cues, translations included: they are what a page weighs
+# of a recording's cues, translations included: they are what a page weighs
+CHARACTERS = 3000
 LONGEST = 300  # characters of one text
 
 
 class Highlight(NamedTuple):
-    """A media that may be shown."""
+    """A recording that may be shown."""
 
     transcript: Transcript  # with its first cues alone
     segments: int  # of the whole

@@ -24,16 +24,17 @@ from transforms.inputs.folders import skipped_in_words
 from transforms.media.suffixes import VIDEO, suffix_of
 from transforms.records import MediaFile
 from transforms.storage import without_secrets
-from transforms.storage.secrets import struck
+from transforms.storage.secrets import masked
 from transforms.storage.texts import clean, printable, printable_lines, shell
 
 TEMPLATE = "report.html.jinja"
 LANGUAGES = 15  # rows; the rest is one row
 
-KeptAudio = Callable[[MediaFile], str | None]  # the name below the output of the audio that was kept of a media
+# the name below the output of the audio that was kept of a recording
+KeptAudio = Callable[[MediaFile], str | None]
 
 
-class About(NamedTuple):
+class RunInfo(NamedTuple):
     """Whose page it is."""
 
     output: str
@@ -51,18 +52,18 @@ class Bar(NamedTuple):
     share: float  # from 0 to 1
 
 
-class Shown(NamedTuple):
-    """A media as the page shows it."""
+class ReportItem(NamedTuple):
+    """A recording as the page shows it."""
 
     highlight: Highlight
     links: list[str]  # what a player may play, the best first
     silence: str  # why there is no player
     is_video: bool
-    offset_s: float  # where the media begins in what is played
+    offset_s: float  # where the recording begins in what is played
 
 
 def report(
-    summary: dict[str, Any], highlights: Highlights, about: About, kept_audio: KeptAudio = lambda media: None
+    summary: dict[str, Any], highlights: Highlights, about: RunInfo, kept_audio: KeptAudio = lambda media: None
 ) -> str:
     """The page, as HTML.
 
@@ -70,15 +71,16 @@ def report(
         summary: what summary.json holds.
         highlights: what was picked of the media.
         about: the run.
-        kept_audio: of a media, the file below the output that a browser can play where it cannot reach the media.
+        kept_audio: of a recording, the file below the output that a browser can play where it cannot reach the
+            recording.
     """
     worst, sample = highlights.of(summary["transcripts"])
 
-    def shown(highlight: Highlight) -> Shown:
+    def shown(highlight: Highlight) -> ReportItem:
         media = highlight.transcript.media
         kept = kept_audio(media)
         links, silence = player(media, about.output, kept)
-        return Shown(highlight, links, silence, suffix_of(media.uri) in VIDEO, 0.0 if kept else media.start_s)
+        return ReportItem(highlight, links, silence, suffix_of(media.uri) in VIDEO, 0.0 if kept else media.start_s)
 
     return _template().render(
         summary=summary,
@@ -97,7 +99,7 @@ def report(
 
 
 def player(media: MediaFile, output: str, kept: str | None) -> tuple[list[str], str]:
-    """What a player may play of the media, seen from a page in the output, or why there is nothing."""
+    """What a player may play of the recording, seen from a page in the output, or why there is nothing."""
     places = [_link(media.uri, output), kept and urllib.parse.quote(kept)]
     if kept and media.is_part:  # its times are not those of its file
         del places[0]
@@ -109,7 +111,7 @@ def player(media: MediaFile, output: str, kept: str | None) -> tuple[list[str], 
 
 
 def _link(uri: str, output: str) -> str:
-    """How a page in the output names a media that a browser can reach; "" where it cannot."""
+    """How a page in the output names a recording that a browser can reach; "" where it cannot."""
     scheme, separator, _ = uri.partition("://")
     if separator:
         return uri if scheme in ("http", "https") else ""
@@ -158,7 +160,7 @@ def duration(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A place in a media: 1:02:03 or 2:03."""
+    """A place in a recording: 1:02:03 or 2:03."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
@@ -179,19 +181,19 @@ def _with_code(text: str) -> Markup:
 
 def _breakable(text: str) -> Markup:
     """A path that may break behind its slashes; a very long one without its middle."""
-    half, text = 100, printable(struck(text))
+    half, text = 100, printable(masked(text))
     text = text if len(text) <= 2 * half else f"{text[:half]}…{text[-half:]}"
     return Markup(str(escape(text)).replace("/", "/<wbr>"))
 
 
 def _said(text: str) -> Markup:
     """What was said or translated: the marks of its direction stay, since it has a paragraph of its own."""
-    return escape(struck(clean(text)))
+    return escape(masked(clean(text)))
 
 
 def _shown(value: Any) -> Any:
     """All else that the page shows: names and messages, in which nothing may turn the text around them."""
-    return printable_lines(struck(value)) if type(value) is str else value  # what is Markup has been through here
+    return printable_lines(masked(value)) if type(value) is str else value  # what is Markup has been through here
 
 
 @functools.cache

@@ -21,8 +21,8 @@ def _field(name: str, kind: pa.DataType, description: str, nullable: bool = True
 
 
 _SEGMENT = [
-    _field("start", pa.float64(), "seconds from the start of the media", False),
-    _field("end", pa.float64(), "seconds from the start of the media", False),
+    _field("start", pa.float64(), "seconds from the start of the recording", False),
+    _field("end", pa.float64(), "seconds from the start of the recording", False),
     _field("text", pa.string(), "what was said", False),
     _field("translation", pa.string(), "in the translation language; null where there is none"),
     _field("language", pa.string(), "code of the language spoken, such as hi", False),
@@ -38,7 +38,7 @@ _PROBLEM = [
 ]
 _MEDIA = [
     _field("id", pa.string(), "path relative to the input it was found under, or the manifest's id", False),
-    _field("uri", pa.string(), "where the media is", False),
+    _field("uri", pa.string(), "where the recording is", False),
     _field("media_id", pa.string(), "hash of the URI", False),
     _field("version", pa.string(), "changes when the content does", False),
 ]
@@ -47,7 +47,9 @@ TRANSCRIPTS = pa.schema(
     [
         *_MEDIA,
         _field("duration_sec", pa.float64(), "length of the decoded audio", False),
-        _field("offset_sec", pa.float64(), "where the media begins in its file, for a part of one; null for a file"),
+        _field(
+            "offset_sec", pa.float64(), "where the recording begins in its file, for a part of one; null for a file"
+        ),
         _field("sampling_rate", pa.int32(), "of the source, in Hz", False),
         _field("channels", pa.int32(), "of the source", False),
         _field("codec", pa.string(), "of the source's audio, as ffmpeg names it", False),
@@ -73,11 +75,11 @@ TRANSCRIPTS = pa.schema(
         _field("windows", pa.int32(), "pieces that the model saw", False),
         _field("retries", pa.int32(), "windows that were inferred again", False),
         _field("decode_sec", pa.float64(), "wall-clock time of decoding and finding speech", False),
-        _field("infer_sec", pa.float64(), "this media's share of the wall-clock time of inference", False),
+        _field("infer_sec", pa.float64(), "this recording's share of the wall-clock time of inference", False),
         _field("engine", pa.string(), "what ran the model", False),
         _field("model", pa.string(), "the model", False),
         _field("status", pa.string(), "ok, partial (see problems) or empty (nothing said)", False),
-        _field("problems", pa.list_(pa.struct(_PROBLEM)), "what went wrong inside the media", False),
+        _field("problems", pa.list_(pa.struct(_PROBLEM)), "what went wrong inside the recording", False),
     ],
     {"schema_version": str(SCHEMA_VERSION)},
 )
@@ -159,7 +161,7 @@ def dead_letter_row(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _identity(media: MediaFile) -> dict[str, str]:
-    """What both tables say of which media a row is about."""
+    """What both tables say of which recording a row is about."""
     return {
         "id": utf8(media.id),
         "uri": utf8(media.uri),

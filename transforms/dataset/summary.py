@@ -18,7 +18,8 @@ from transforms.records import DeadLetter, MediaOutcome, Transcript
 DURATION_BOUNDS_S = (10, 60, 300, 1800, 3600, 10_800)
 LENGTH_BOUNDS = (100, 1000, 10_000, 100_000)  # characters
 
-Summary = Counter[tuple[str, ...]]  # path of the figure → sum; "min" and "max" as last part are merged as such
+# path of the figure → sum; "min" and "max" as last part are merged as such
+Summary = Counter[tuple[str, ...]]
 
 
 class MergeSummaries(beam.CombineFn):
@@ -81,7 +82,7 @@ def of_transcript(transcript: Transcript, outcome: MediaOutcome) -> Summary:
 
 
 def of_dead_letter(letter: DeadLetter, outcome: MediaOutcome) -> Summary:
-    """The figures of one media that could not be done."""
+    """The figures of one recording that could not be done."""
     figures = {("media",): 1, ("dead_letters",): 1, ("failures", letter.code): 1}
     if outcome.fresh:
         figures["this_run", "dead_letters"] = 1

@@ -11,7 +11,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from transforms.dofns.metrics import StepMetrics, Watch
 from transforms.dofns.threads import BundleThreads
-from transforms.work.layers import Layers
+from transforms.work.store import WorkStore
 
 Config = TypeVar("Config")
 Result = TypeVar("Result")
@@ -42,9 +42,9 @@ class ThreadedDoFn(StepDoFn, abc.ABC, Generic[Config, Result, Out]):
 
     room = 0
 
-    def __init__(self, layers: Layers, config: Config, watch: Watch) -> None:
+    def __init__(self, work: WorkStore, config: Config, watch: Watch) -> None:
         super().__init__(watch)
-        self._layers, self._config = layers, config
+        self._work, self._config = work, config
 
     @abc.abstractmethod
     def threads(self) -> int:

@@ -13,7 +13,7 @@ import time
 
 from transforms.dead_letters import FailureLimit
 from transforms.records import MediaOutcome
-from transforms.work.layers import Layers
+from transforms.work.store import WorkStore
 
 LOOK_EVERY_S = 1.0
 
@@ -21,10 +21,10 @@ LOOK_EVERY_S = 1.0
 class FailureCount:
     """The count of one process."""
 
-    def __init__(self, layers: Layers, limit: FailureLimit) -> None:
-        self._layers, self._limit, self._counting = layers, limit, threading.Lock()
-        self._shared = bool(layers.run) and 1 <= limit.most < math.inf
-        self._tried, self._failed = 0, set[str]()  # of a long media several chunks may fail
+    def __init__(self, work: WorkStore, limit: FailureLimit) -> None:
+        self._work, self._limit, self._counting = work, limit, threading.Lock()
+        self._shared = bool(work.run) and 1 <= limit.most < math.inf
+        self._tried, self._failed = 0, set[str]()  # of a long recording several chunks may fail
         self._everywhere, self._looked = 0, -math.inf
 
     def add(self, outcome: MediaOutcome) -> None:
@@ -35,23 +35,23 @@ class FailureCount:
             OSError: the output cannot be reached.
         """
         if self._shared and outcome.failed:
-            self._layers.note_failure(outcome.media)
+            self._work.note_failure(outcome.media)
         with self._counting:
             self._tried += 1
             if outcome.failed:
                 self._failed.add(outcome.media.media_id)
             if self._shared and outcome.failed and time.monotonic() - self._looked >= LOOK_EVERY_S:
-                self._everywhere, self._looked = self._layers.failures(), time.monotonic()
+                self._everywhere, self._looked = self._work.failures(), time.monotonic()
             failed = max(len(self._failed), self._everywhere)
             self._limit.check(failed, max(failed, self._tried))
 
 
-def failure_count(layers: Layers, limit: FailureLimit) -> FailureCount:
+def failure_count(work: WorkStore, limit: FailureLimit) -> FailureCount:
     """The count that all copies of a step share in this process; one of its own for layers that are of no run."""
-    if not layers.run:
-        return FailureCount(layers, limit)
+    if not work.run:
+        return FailureCount(work, limit)
     with _making:
-        return _of_run(layers, limit)
+        return _of_run(work, limit)
 
 
 _making = threading.Lock()

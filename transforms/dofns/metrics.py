@@ -1,4 +1,4 @@
-"""What the steps count, and whom they tell: Beam, and at once whoever watches the run.
+"""Metrics of the steps, sent to Beam and at once to whoever watches the run.
 
 Beam's own counters reach a runner when a bundle ends, and the step's bundle is often the whole of its input. So the
 same figures go, as they happen, to a display on the same machine, or to an endpoint of the worker process.
@@ -19,15 +19,17 @@ from apache_beam.metrics.metric import Counter
 from transforms.dofns.figures import FIGURES, STEPS
 from transforms.records import from_plain
 from transforms.storage.secrets import guard_logs
-from transforms.work.layers import from_json
+from transforms.work.store import from_json
 
 
 @dataclasses.dataclass(frozen=True)
 class Watch:
     """Who is told of the figures at once, besides Beam."""
 
-    display: str = ""  # host:port of a display on the same machine, which takes datagrams
-    port: int = 0  # where each worker process serves its figures to Prometheus: this one or the first free behind it
+    # host:port of a display on the same machine, which takes datagrams
+    display: str = ""
+    # where each worker process serves its figures to Prometheus: this one or the first free behind it
+    port: int = 0
 
 
 UNWATCHED = Watch()
@@ -43,7 +45,8 @@ class StepMetrics:
         guard_logs()  # of a worker, where nothing else of ours begins
         self._step, self._listeners = step, list(_listeners(watch))
         self._counters: dict[str, Counter] = {}
-        self._spent_ms = 0.0  # not counted yet: a thousand times a third of a millisecond is not nothing
+        # not counted yet: a thousand times a third of a millisecond is not nothing
+        self._spent_ms = 0.0
 
     def count(self, **figures: int) -> None:
         """Add to the named figures of the step."""

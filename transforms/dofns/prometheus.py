@@ -17,7 +17,8 @@ from prometheus_client.registry import Collector
 from transforms.dofns.figures import FIGURES
 
 PREFIX = "beam_pipeline_"
-PORTS = 10  # tried by the worker processes of one machine, as Flink's own reporter does
+# tried by the worker processes of one machine, as Flink's own reporter does
+PORTS = 10
 
 log = logging.getLogger(__name__)
 

@@ -2,4 +2,5 @@
 
 import os
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read while huggingface_hub is imported, which happens below
+# read while huggingface_hub is imported, which happens below
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

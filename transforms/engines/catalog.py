@@ -36,7 +36,8 @@ class ModelFacts(NamedTuple):
 
     name: str  # as the user chose it
     source: str  # the folder, or the id on the hub
-    identity: str  # changes when the weights do: their hash, or the id and a commit (a revision, where none is known)
+    # changes when the weights do: their hash, or the id and a commit (a revision, where none is known)
+    identity: str
     longest_window_s: float
     is_demo: bool
 
@@ -126,7 +127,8 @@ def fetch_config(path: str, revision: str) -> None:
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
     register(get_token())
-    if constants.HF_HUB_CACHE.startswith("~"):  # a user of whom the system knows nothing: it would be made here
+    # a user of whom the system knows nothing: it would be made here
+    if constants.HF_HUB_CACHE.startswith("~"):
         raise ModelError(f"there is no home folder to keep the model {path} in: set HF_HOME to a folder for it")
     try:
         hf_hub_download(path, "config.json", revision=revision, etag_timeout=ASK_S)

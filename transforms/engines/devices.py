@@ -16,9 +16,12 @@ from transformers import WhisperConfig
 from transforms.engines.catalog import ModelFacts, fetch_config
 
 BATCH_ON_CPU = 8  # a larger one only delays the first result
-LARGEST_BATCH = 64  # beyond it a large model gains under 5 %: each row reads its own keys and values
-SHARE_OF_FREE_MEMORY = 0.7  # for the rows; the rest is the allocator's and the features'
-ROW_OVERHEAD = 3  # a row's encoder states and its own keys and values, over those of the cross-attention
+# beyond it a large model gains under 5 %: each row reads its own keys and values
+LARGEST_BATCH = 64
+# for the rows; the rest is the allocator's and the features'
+SHARE_OF_FREE_MEMORY = 0.7
+# a row's encoder states and its own keys and values, over those of the cross-attention
+ROW_OVERHEAD = 3
 
 _claims: list[IO[str]] = []  # held open: the lock on a GPU ends with the process
 

@@ -1,4 +1,4 @@
-"""What every engine shares: one result for each window, in order, whatever goes wrong.
+"""Runs any engine in Beam's RunInference: one result per window, in order, also when a batch fails.
 
 An engine is a `LoadedModel` and a `SpeechHandler` that loads it. This module imports Beam's inference package, which
 imports torch where it is installed: only the steps that run a model may import it.

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Segment, SpeechWindow, WindowTranscription
 
 LEAST_SPEECH_S = 1.0  # of a stretch whose language can be told
-SURE = 0.9  # a stretch at least as likely in a language brings it into a window that is in another
+# a stretch at least as likely in a language brings it into a window that is in another
+SURE = 0.9
 
 
 class Stretch(NamedTuple):
@@ -21,7 +22,7 @@ class Stretch(NamedTuple):
     speech: int  # samples, without the pauses
 
     @property
-    def tells(self) -> bool:
+    def is_long_enough(self) -> bool:
         """Whether it is long enough for its language to be told."""
         return self.speech >= LEAST_SPEECH_S * SAMPLE_RATE_HZ
 
@@ -44,17 +45,17 @@ def stretches(window: SpeechWindow) -> list[Stretch]:
     return [Stretch(*edge, end - start) for edge, (start, end) in zip(edges, spoken, strict=True)]
 
 
-def turns(found: Sequence[Stretch], told: Sequence[tuple[str, float]], language: str) -> list[Turn]:
+def turns(found: Sequence[Stretch], detected: Sequence[tuple[str, float]], language: str) -> list[Turn]:
     """The turns that stretches make, given the language of each ("" where nothing tells) and its probability.
 
     The window is in `language`, and in those that a stretch is surely in. A stretch that seems to be in another, or
     of which nothing is known, goes with the one before it, the first ones with the first that is known.
     """
-    spoken = {language, *(code for code, probability in told if probability >= SURE)}
-    told = [each if each[0] in spoken else ("", 0.0) for each in told]
-    known = next((each for each in told if each[0]), (language, 1.0))
+    spoken = {language, *(code for code, probability in detected if probability >= SURE)}
+    detected = [each if each[0] in spoken else ("", 0.0) for each in detected]
+    known = next((each for each in detected if each[0]), (language, 1.0))
     made: list[Turn] = []
-    for stretch, each in zip(found, told, strict=True):
+    for stretch, each in zip(found, detected, strict=True):
         code, probability = known = each if each[0] else known
         if made and made[-1].language == code:
             least = min(made[-1].probability, probability)

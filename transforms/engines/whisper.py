@@ -25,8 +25,8 @@ class WhisperEngine:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
         model = describe(options["model"], options["model_revision"])
-        told = {name: options[name] for name in OPTIONS}
-        return cls(WhisperSettings(model, options["model_revision"], **told))
+        chosen = {name: options[name] for name in OPTIONS}
+        return cls(WhisperSettings(model, options["model_revision"], **chosen))
 
     @property
     def model(self) -> ModelFacts:
@@ -53,8 +53,8 @@ class WhisperEngine:
         """Where the model runs on this machine; `claim` takes a GPU for this process. Imports torch."""
         from transforms.engines.devices import place
 
-        told = self.settings
-        return place(told.model, told.revision, told.device, told.dtype, told.batch_size, claim)
+        chosen = self.settings
+        return place(chosen.model, chosen.revision, chosen.device, chosen.dtype, chosen.batch_size, claim)
 
     def load(self) -> WhisperModel:
         from transforms.engines.whisper_model import WhisperModel

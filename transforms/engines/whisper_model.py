@@ -31,8 +31,10 @@ from transforms.storage.secrets import redacted
 SECONDS_PER_TIMESTAMP = 0.02
 SAMPLES_PER_STATE = 320  # of the encoder's
 STATES = 500  # that a stretch of speech is first judged by
-DOUBT = 0.6  # a stretch that its states make less likely to be in its window's language is looked at by itself
-UNSURE = -1.0  # openai/whisper's: a window over the no-speech threshold is silent unless its text is likelier
+# a stretch that its states make less likely to be in its window's language is looked at by itself
+DOUBT = 0.6
+# openai/whisper's: a window over the no-speech threshold is silent unless its text is likelier
+UNSURE = -1.0
 
 T = TypeVar("T")
 
@@ -115,7 +117,10 @@ class WhisperModel:
 
     def _detect(self, encoded: torch.Tensor, windows: Sequence[SpeechWindow]) -> list[Detected]:
         """Language and no-speech probability of each window, the language told where it is forced."""
-        return [self._told(window, each) for window, each in zip(windows, self._find(encoded), strict=True)]
+        return [
+            self._with_forced_language(window, each)
+            for window, each in zip(windows, self._find(encoded), strict=True)
+        ]
 
     def _find(self, encoded: torch.Tensor) -> list[Detected]:
         """Language and no-speech probability of each row of states, from one decoder step.
@@ -135,7 +140,7 @@ class WhisperModel:
             for at, probability, silence in zip(best.tolist(), likely.tolist(), no_speech, strict=True)
         ]
 
-    def _told(self, window: SpeechWindow, found: Detected) -> Detected:
+    def _with_forced_language(self, window: SpeechWindow, found: Detected) -> Detected:
         """What was found, or the language that the options or the manifest give.
 
         Raises:
@@ -160,7 +165,7 @@ class WhisperModel:
         put in doubt has its stretches encoded by themselves, each at the price of a window, and that decides.
         """
         found = {index: stretches(window) for index, window in enumerate(windows) if self._may_turn(window)}
-        rows = [(index, each) for index in found for each in found[index] if each.tells]
+        rows = [(index, each) for index in found for each in found[index] if each.is_long_enough]
         doubtful: set[int] = set()
         for some in _batches(rows, len(windows)):
             heard = self._find(torch.stack([_states(encoded[index], each) for index, each in some]))
@@ -171,7 +176,7 @@ class WhisperModel:
             )
         made = {
             index: turns(
-                found[index], self._tell(windows[index], found[index], len(windows)), detected[index].language
+                found[index], self._languages_of(windows[index], found[index], len(windows)), detected[index].language
             )
             for index in sorted(doubtful)
         }
@@ -179,17 +184,17 @@ class WhisperModel:
 
     def _may_turn(self, window: SpeechWindow) -> bool:
         """Whether there are languages to choose from, and stretches of speech to tell them by."""
-        told = self._forced(window) or self._choice < 2
-        return not told and sum(each.tells for each in stretches(window)) > 1
+        known = self._forced(window) or self._choice < 2
+        return not known and sum(each.is_long_enough for each in stretches(window)) > 1
 
-    def _tell(self, window: SpeechWindow, found: Sequence[Stretch], size: int) -> list[tuple[str, float]]:
+    def _languages_of(self, window: SpeechWindow, found: Sequence[Stretch], size: int) -> list[tuple[str, float]]:
         """The language of each stretch and its probability, "" where it is short or no speech."""
-        parts = [part(window, each.start, each.end) for each in found if each.tells]
+        parts = [part(window, each.start, each.end) for each in found if each.is_long_enough]
         heard = iter([each for some in _batches(parts, size) for each in self._find(self._encode(some))])
-        told = [next(heard) if each.tells else None for each in found]
+        known = [next(heard) if each.is_long_enough else None for each in found]
         most = self._settings.no_speech_threshold
         return [
-            (each.language, each.probability) if each and each.no_speech_prob <= most else ("", 0.0) for each in told
+            (each.language, each.probability) if each and each.no_speech_prob <= most else ("", 0.0) for each in known
         ]
 
     def _hear_turns(

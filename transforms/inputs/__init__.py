@@ -1,1 +1,1 @@
-"""What counts as input, and what it is called."""
+"""Listing the inputs, and the ids and names of recordings."""

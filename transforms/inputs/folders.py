@@ -1,4 +1,4 @@
-"""What of a folder, or of what a pattern matches, is a recording: neither litter, nor what a run wrote itself.
+"""Filters the files of a folder or a pattern: no litter, and nothing that a run wrote itself.
 
 What is passed over is told of as `Skipped`, each with its reason, and no run fails for it. Names decide; of a few
 files the first bytes do, and those are read side by side.
@@ -17,7 +17,7 @@ from transforms.dofns.threads import map_in_threads
 from transforms.inputs.placeholders import ICLOUD
 from transforms.media.suffixes import IN_PROGRESS, MEDIA, TEXTS_TOO, suffix_of
 from transforms.storage import Entry, Store, Stores, join
-from transforms.work.layers import RECORD, Layers
+from transforms.work.store import RECORD, WorkStore
 
 REASONS = {
     "apple_double": "What macOS writes beside each file on disks that are not its own: `._talk.mp3`, `__MACOSX`.",
@@ -54,7 +54,7 @@ class Skipped(NamedTuple):
     """Something that is no input."""
 
     reason: str
-    name: str  # as the id of a media would be
+    name: str  # as the id of a recording would be
 
 
 class Listed(NamedTuple):
@@ -71,7 +71,7 @@ class Search:
 
     stores: Stores = dataclasses.field(default_factory=Stores)
     suffixes: frozenset[str] = MEDIA
-    layers: Layers | None = None  # of the run's own output
+    work: WorkStore | None = None  # of the run's own output
 
 
 def in_folder(store: Store, folder: str, search: Search) -> Iterator[Listed | Skipped]:
@@ -80,10 +80,10 @@ def in_folder(store: Store, folder: str, search: Search) -> Iterator[Listed | Sk
     Raises:
         OSError: a part of it cannot be read; raised when everything else has been told of.
     """
-    sieve = _Sieve(store, store.canonical(folder), search)
+    sieve = _InputFilter(store, store.canonical(folder), search)
     for uri in store.links(folder):
         yield from sieve.link(uri)
-    yield from sieve.sift(store.list(folder))
+    yield from sieve.classify(store.list(folder))
 
 
 def matching(store: Store, pattern: str, search: Search) -> Iterator[Listed | Skipped]:
@@ -93,26 +93,26 @@ def matching(store: Store, pattern: str, search: Search) -> Iterator[Listed | Sk
         OSError: a part of it cannot be read; raised when everything else has been told of.
     """
     root = store.canonical(re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0] or ".")
-    sieve = _Sieve(store, root, search, any_suffix="." in pattern.rsplit("/", 1)[-1], hidden_is_meant=True)
+    sieve = _InputFilter(store, root, search, any_suffix="." in pattern.rsplit("/", 1)[-1], hidden_is_meant=True)
     for uri in store.links(pattern, pattern=True):
         yield from sieve.link(uri)
-    yield from sieve.sift(store.glob(pattern))
+    yield from sieve.classify(store.glob(pattern))
 
 
-class _Sieve:
-    """Tells recordings from everything else that a listing of one place gives."""
+class _InputFilter:
+    """Classifies each file of one listing as a recording or as skipped."""
 
     def __init__(
         self, store: Store, root: str, search: Search, any_suffix: bool = False, hidden_is_meant: bool = False
     ) -> None:
         self._store, self._root, self._search = store, root, search
         self._any_suffix, self._hidden_is_meant = any_suffix, hidden_is_meant
-        self._output = search.layers.output if search.layers else ""
+        self._output = search.work.output if search.work else ""
         self._is_output = functools.cache(self._look_for_output)
 
-    def sift(self, entries: Iterator[Entry]) -> Iterator[Listed | Skipped]:
+    def classify(self, entries: Iterator[Entry]) -> Iterator[Listed | Skipped]:
         errors: list[OSError] = []
-        yield from filter(None, map_in_threads(self._told, _settled(_until_error(entries, errors))))
+        yield from filter(None, map_in_threads(self._classify, _settled(_until_error(entries, errors))))
         for error in errors:
             raise error
 
@@ -128,7 +128,7 @@ class _Sieve:
         elif reason != BY_SUFFIX or not is_litter:
             yield Skipped(reason, name)
 
-    def _told(self, found: tuple[Entry, bool]) -> Listed | Skipped | None:
+    def _classify(self, found: tuple[Entry, bool]) -> Listed | Skipped | None:
         entry, under_way = found
         name, reason = self._name(entry.uri), self._by_name(entry.uri, under_way)
         if not reason and entry.size_bytes and suffix_of(name) in TEXTS_TOO and self._is_text(entry):
@@ -183,7 +183,7 @@ class _Sieve:
             if part == "_work" and self._is_output(output):
                 return True
             kept = part == "media" and suffix_of(uri) == KEPT_SUFFIX and self._is_output(output)
-            if kept and Layers(output, "", "", stores=self._search.stores).wrote("/".join(parts[at:])):
+            if kept and WorkStore(output, "", "", stores=self._search.stores).wrote("/".join(parts[at:])):
                 return True
         return False
 
@@ -306,9 +306,9 @@ def skipped_in_words(figures: dict[str, Any], names: dict[str, list[str]] | None
     """ "2 hidden (.a.mp3, .b.mp3), 4 not_by_suffix (3 .txt, 1 without)"."""
     ordered = sorted(figures.get("skipped_suffixes", {}).items(), key=lambda item: (-item[1], item[0]))
     by_suffix = [f"{number} {suffix or 'without'}" for suffix, number in ordered]
-    told = []
+    parts = []
     for reason, number in sorted(figures.get("skipped", {}).items()):
         examples = by_suffix if reason == BY_SUFFIX else (names or {}).get(reason, [])
         more = ["…"] if names and reason != BY_SUFFIX and number > len(examples) else []
-        told.append(f"{number} {reason}" + (f" ({', '.join([*examples, *more])})" if examples else ""))
-    return ", ".join(told)
+        parts.append(f"{number} {reason}" + (f" ({', '.join([*examples, *more])})" if examples else ""))
+    return ", ".join(parts)

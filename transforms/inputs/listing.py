@@ -16,12 +16,12 @@ from transforms.inputs import folders
 from transforms.inputs.folders import Listed, Search, Skipped, Tally
 from transforms.inputs.manifests import MANIFEST_SUFFIXES, Row, read_manifest
 from transforms.inputs.names import octets
-from transforms.inputs.placeholders import LARGEST_BYTES, leads_nowhere, stands_for
-from transforms.inputs.rows import Named, read_row, shared_ids, tidy
+from transforms.inputs.placeholders import LARGEST_BYTES, broken_link_error, placeholder_error
+from transforms.inputs.rows import ManifestEntry, read_row, shared_ids, tidy
 from transforms.media.suffixes import MEDIA, suffix_of
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Entry, StorageError, Store, Stores, join, without_secrets
-from transforms.work.layers import Layers, source_id
+from transforms.work.store import WorkStore, source_id
 
 Found = MediaFile | DeadLetter
 
@@ -32,14 +32,16 @@ class Inputs:
 
     values: tuple[str, ...]
     stores: Stores = dataclasses.field(default_factory=Stores)
-    layers: Layers | None = None  # of the output: what a run wrote is no input, and who has a name keeps it
-    keep_missing: bool = False  # media that the layers hold stay, though they left the input
+    # of the output: what a run wrote is no input, and who has a name keeps it
+    work: WorkStore | None = None
+    # media that the layers hold stay, though they left the input
+    keep_missing: bool = False
     suffixes: tuple[str, ...] = ()  # beside the known ones
     languages: frozenset[str] = WHISPER  # codes that the model can be told
 
     @property
     def search(self) -> Search:
-        return Search(self.stores, MEDIA.union(self.suffixes), self.layers)
+        return Search(self.stores, MEDIA.union(self.suffixes), self.work)
 
 
 def list_inputs(_: bytes, inputs: Inputs) -> Iterator[Found | Skipped]:
@@ -49,9 +51,9 @@ def list_inputs(_: bytes, inputs: Inputs) -> Iterator[Found | Skipped]:
     """
     for value in inputs.values:
         yield from list_input(value, inputs.stores, inputs.search, inputs.languages)
-    if inputs.layers is not None and inputs.keep_missing:
-        inventory = inputs.layers.inventory()
-        kept = (media._replace(kept=True) for media in inputs.layers.saved_media())
+    if inputs.work is not None and inputs.keep_missing:
+        inventory = inputs.work.inventory()
+        kept = (media._replace(kept=True) for media in inputs.work.saved_media())
         yield from (media for media in kept if inventory.complete(source_id(media)))
 
 
@@ -91,14 +93,14 @@ def _with_content(found: Found, stores: Stores) -> Found:
     """What was found, or the letter of a pointer or a link whose content was never fetched."""
     if isinstance(found, DeadLetter):
         target = _link(found.media.uri, stores) if found.code == "missing" else ""
-        return dead_letter("CollectMedia", found.media, leads_nowhere(target)) if target else found
+        return dead_letter("CollectMedia", found.media, broken_link_error(target)) if target else found
     if not 0 < found.size_bytes <= LARGEST_BYTES:
         return found
     try:
         content = stores.serving(found.uri).read_range(found.uri, 0, found.size_bytes, found.version)
     except OSError:
         return found  # decoding will tell what is the matter
-    error = stands_for(found.uri, content)
+    error = placeholder_error(found.uri, content)
     return dead_letter("CollectMedia", found, error) if error else found
 
 
@@ -174,7 +176,7 @@ def _in_manifest(store: Store, manifest: Entry, stores: Stores, languages: froze
         yield rows
         return
     named = [(row, _named(row, here, languages)) for row in rows]
-    shared = shared_ids(each for _, each in named if isinstance(each, Named))
+    shared = shared_ids(each for _, each in named if isinstance(each, ManifestEntry))
     empty = True
     for found in map_in_threads(lambda each: _in_row(*each, here, shared, stores), named):
         if found is not None:
@@ -184,16 +186,16 @@ def _in_manifest(store: Store, manifest: Entry, stores: Stores, languages: froze
         yield dead_letter("CollectMedia", here, MediaError("bad_manifest", "it has no rows"))
 
 
-def _named(row: Row, manifest: MediaFile, languages: frozenset[str]) -> Named | DeadLetter:
+def _named(row: Row, manifest: MediaFile, languages: frozenset[str]) -> ManifestEntry | DeadLetter:
     place = f"{manifest.uri}#{row.number}"
     lost = manifest._replace(media_id=media_id(place), id=f"{manifest.id} row {row.number}")
     return attempt("CollectMedia", lost, lambda: read_row(row, languages))
 
 
 def _in_row(
-    row: Row, named: Named | DeadLetter, manifest: MediaFile, shared: frozenset[str], stores: Stores
+    row: Row, named: ManifestEntry | DeadLetter, manifest: MediaFile, shared: frozenset[str], stores: Stores
 ) -> Found | None:
-    """The media of one row of a manifest; None where the row is a remark."""
+    """The recording of one row of a manifest; None where the row is a remark."""
     if isinstance(named, DeadLetter):
         return named
     folder = manifest.uri.rpartition("/")[0]
@@ -212,8 +214,8 @@ def _in_row(
     return dead_letter("CollectMedia", media, MediaError("missing", f"row {row.number}: {wrong}"))
 
 
-def _of_row(media: MediaFile, path: str, named: Named, shared: frozenset[str]) -> MediaFile:
-    """The media with what its row says of it; ids that more than one media has are told apart."""
+def _of_row(media: MediaFile, path: str, named: ManifestEntry, shared: frozenset[str]) -> MediaFile:
+    """The recording with what its row says of it; ids that more than one recording has are told apart."""
     identity = media_id(media.uri + named.part) if named.part else media.media_id
     name = named.id or without_secrets(tidy(path)) + named.part
     return media._replace(
@@ -225,7 +227,7 @@ def _of_row(media: MediaFile, path: str, named: Named, shared: frozenset[str]) -
     )
 
 
-def _why_missing(named: Named, place: str, is_folder: bool) -> str:
+def _why_missing(named: ManifestEntry, place: str, is_folder: bool) -> str:
     if is_folder:
         return f"{place} is a folder: name its files, or give the folder to --input"
     if named.inside:

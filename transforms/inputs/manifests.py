@@ -25,7 +25,8 @@ PATH_COLUMNS = (
 )
 COLUMNS = frozenset([*PATH_COLUMNS, "id", "language", "lang", "offset", "duration"])
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-csv.field_size_limit(1 << 30)  # a cell may hold a transcript, and must not cost all other rows
+# a cell may hold a transcript, and must not cost all other rows
+csv.field_size_limit(1 << 30)
 ROWS_AT_ONCE = 100  # of a Parquet file: each may hold a whole recording
 HLS = (
     "it is an HLS playlist, a list of the pieces of one recording: join them with "
@@ -36,10 +37,12 @@ HLS = (
 class Row(NamedTuple):
     """One row as it was written."""
 
-    number: int  # from 1: the line of a list, the row below the header of a table
+    # from 1: the line of a list, the row below the header of a table
+    number: int
     cells: Mapping[str, Any]  # by the name of the column, as `column_name` gives it
     problem: str = ""  # why it has no cells
-    remark: bool = False  # it begins as a comment does: no media unless there is a file of that name
+    # it begins as a comment does: no media unless there is a file of that name
+    remark: bool = False
 
 
 def read_manifest(content: bytes, name: str) -> list[Row]:
@@ -220,9 +223,9 @@ def _object(columns: dict[str, Any], whole: dict[str, Any]) -> Iterator[Row]:
 
 def _csv(content: bytes, name: str) -> Iterator[Row]:
     text = _text(content)
-    told = re.match(r"sep=(.)(\r\n|\n|\r)", text)  # Excel's own way to name the separator
-    text = text[told.end() :] if told else text
-    separators = told.group(1) if told else "\t,;|" if suffix_of(name) == ".tsv" else ",;\t|"
+    match = re.match(r"sep=(.)(\r\n|\n|\r)", text)  # Excel's own way to name the separator
+    text = text[match.end() :] if match else text
+    separators = match.group(1) if match else "\t,;|" if suffix_of(name) == ".tsv" else ",;\t|"
 
     def fit(separator: str) -> int:
         names = set(map(column_name, next(_records(text, separator), [])))

@@ -1,4 +1,4 @@
-"""What a media's files are called: names that no store and no file system takes for anything else.
+"""The names of a recording's files: valid and unambiguous on every store and file system.
 
 A name is a path below `media/` in the output, whatever the id holds that it is made of: a bucket that strangers write
 to and a manifest from elsewhere decide about ids.
@@ -14,16 +14,21 @@ from collections.abc import Iterable
 
 from transforms.media.suffixes import MEDIA, suffix_of
 
-NAME_BYTES = 150  # of a folder or file name; file systems take 255, and suffixes follow
-WHOLE_BYTES = 700  # of a name with its folders; object stores take 1024 with those of the output
+# of a folder or file name; file systems take 255, and suffixes follow
+NAME_BYTES = 150
+# of a name with its folders; object stores take 1024 with those of the output
+WHOLE_BYTES = 700
 FOLDER = "media"  # below the output: where all files are that have names
 # Controls, what Windows takes for syntax, ends of lines, and what turns the direction of writing.
 UNSAFE = re.compile('[\x00-\x1f\x7f-\x9f<>:"|?*\\\\\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]')
-LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte of a name that is no UTF-8
+# surrogates that stand for no byte of a name that is no UTF-8
+LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)\s*(\.|$)", re.IGNORECASE)
-OURS = re.compile(r"\.(json|srt|vtt|txt|opus)\.*$", re.IGNORECASE)  # what a media's files end with
-NOWHERE = re.compile(r"[.\s]*")  # a part that some system takes for the folder itself or the one above
-# What a file's name may have more than its media's: the language of a translation, the tail of one that is not alone.
+OURS = re.compile(r"\.(json|srt|vtt|txt|opus)\.*$", re.IGNORECASE)  # what a recording's files end with
+# a part that some system takes for the folder itself or the one above
+NOWHERE = re.compile(r"[.\s]*")
+# What a file's name may have more than its recording's: the language of a translation, the tail of one that is not
+# alone.
 ADDED = re.compile(r"((\.[a-z]{2,3})?~[0-9a-f]{8}([0-9a-f]{24})?)?(\.[a-z]{2,3})?$")
 
 
@@ -60,13 +65,13 @@ def octets(text: str) -> bytes:
 
 
 def is_below(file: str) -> bool:
-    """Whether this names a file below the folder of the media's files, whichever store and system read it."""
+    """Whether this names a file below the folder of the recording's files, whichever store and system read it."""
     folder, *parts = file.split("/")
     leads_elsewhere = any(map(NOWHERE.fullmatch, parts)) or re.search(r"[\0\\]", file)
     return bool(folder == FOLDER and parts and not leads_elsewhere)
 
 
-def name_alike(name: str) -> str:
+def collision_key(name: str) -> str:
     """The same for all names whose files could get in each other's way.
 
     `a.mp4` and `a.mp3` would both write `a.srt`; `a.en.mp4` would write the `a.en.srt` that holds a's translation; a
@@ -80,13 +85,13 @@ def name_alike(name: str) -> str:
 
 
 def tail_of(media_id: str, all_ids: Iterable[str]) -> str:
-    """What is added to the name of a media that is not alone: a part of its media_id that no other begins with."""
+    """What is added to a name that is not unique: a part of the media_id that no other begins with."""
     size = 8 if sum(each[:8] == media_id[:8] for each in all_ids) <= 1 else 32
     return f"~{media_id[:size]}"
 
 
 def with_tail(media: str, tail: str) -> str:
-    """The id with the tail, in front of its suffix where it has that of a media."""
+    """The id with the tail, in front of its suffix where it has that of a recording."""
     suffix = suffix_of(media)
     place = len(media) - len(suffix) if suffix in MEDIA else len(media)
     return f"{media[:place]}{tail}{media[place:]}"

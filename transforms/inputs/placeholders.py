@@ -6,11 +6,12 @@ import re
 
 from transforms.dead_letters import MediaError
 
-LARGEST_BYTES = 1024  # of a pointer; those of git-annex may have a line more than one
+# of a pointer; those of git-annex may have a line more than one
+LARGEST_BYTES = 1024
 ICLOUD = re.compile(r"(^|/)\.([^/]+)\.icloud$")  # .talk.mp3.icloud stands for talk.mp3
 
 
-def stands_for(uri: str, content: bytes) -> MediaError | None:
+def placeholder_error(uri: str, content: bytes) -> MediaError | None:
     """What the file is, if it is a pointer to content that is elsewhere."""
     if content.startswith(b"version https://git-lfs.github.com/spec/"):
         size = re.search(rb"^size (\d{1,18})$", content, re.MULTILINE)
@@ -23,7 +24,7 @@ def stands_for(uri: str, content: bytes) -> MediaError | None:
     return None
 
 
-def leads_nowhere(target: str) -> MediaError:
+def broken_link_error(target: str) -> MediaError:
     """What a link is that leads to no file."""
     if ".git/annex/objects/" in target:
         return MediaError("not_fetched", "a link of git-annex: run `git annex get` in its folder")

@@ -1,4 +1,4 @@
-"""What a row of a manifest means: which file, which part of it, in which language, and under which id."""
+"""Parses a row of a manifest: the file, the part of it, its language and its id."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from transforms.inputs.manifests import PATH_COLUMNS, Row
 ABSENT = frozenset(["", "nan", "none", "null", "n/a", "<na>"])  # how tools write that a cell is empty
 
 
-class Named(NamedTuple):
-    """The media that one row names."""
+class ManifestEntry(NamedTuple):
+    """The recording that one row of a manifest names."""
 
     paths: tuple[str, ...]  # ways to read what was written, as it stands first
     id: str = ""  # "" where the row gives none
@@ -40,8 +40,8 @@ class Named(NamedTuple):
         return self.id or tidy(self.paths[-1]) + self.part
 
 
-def read_row(row: Row, languages: frozenset[str]) -> Named:
-    """The media that the row names, its language one of those.
+def read_row(row: Row, languages: frozenset[str]) -> ManifestEntry:
+    """The recording that the row names, its language one of those.
 
     Raises:
         MediaError: the row does not say; the error tells which row, which value, and what to write.
@@ -51,7 +51,7 @@ def read_row(row: Row, languages: frozenset[str]) -> Named:
             raise ValueError(row.problem)
         column, path, inside = _path(row.cells)
         start_s, length_s = _part(row.cells, column)
-        return Named(
+        return ManifestEntry(
             tuple(dict.fromkeys(_readings(path))),
             _cell(row.cells, "id"),
             known_code(_cell(row.cells, "language") or _cell(row.cells, "lang"), languages),
@@ -63,8 +63,8 @@ def read_row(row: Row, languages: frozenset[str]) -> Named:
         raise MediaError("bad_manifest", f"row {row.number}: {error}") from error
 
 
-def shared_ids(named: Iterable[Named]) -> frozenset[str]:
-    """The ids that more than one media has."""
+def shared_ids(named: Iterable[ManifestEntry]) -> frozenset[str]:
+    """The ids that more than one recording has."""
     media = defaultdict[str, set[str]](set)
     for each in named:
         media[each.plain_id].add(tidy(each.paths[-1]) + each.part)

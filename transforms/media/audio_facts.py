@@ -10,8 +10,8 @@ from transforms.dead_letters import MediaError
 from transforms.media import ffmpeg
 from transforms.media.chunks import missing_code, origin
 from transforms.media.ffmpeg_log import StreamInfo
-from transforms.media.headers import HEAD_BYTES, READERS, Promise, promised
-from transforms.media.level import Listener, problems_of
+from transforms.media.headers import HEAD_BYTES, READERS, DeclaredSize, declared_size
+from transforms.media.level import LevelAdjuster, problems_of
 from transforms.media.timeline import Gap
 from transforms.records import SAMPLE_RATE_HZ, AudioFacts, MediaChunk, MediaFile, Problem
 from transforms.storage import ChangedError, MediaSource, Stores
@@ -22,10 +22,10 @@ class Meter:
     """Counts the samples of a stream, and stops one that is longer than allowed, at once if its header says so."""
 
     max_hours: float
-    first: int  # sample of the media that the stream begins with
+    first: int  # sample of the recording that the stream begins with
     width: int  # bytes of a sample of all channels
     declared_s: Callable[[], float | None]  # asked when the first samples have come
-    listeners: list[Listener] = dataclasses.field(default_factory=list)  # one for each channel
+    adjusters: list[LevelAdjuster] = dataclasses.field(default_factory=list)  # one for each channel
     samples: int = 0
     speech_s: float = 0.0
 
@@ -52,7 +52,7 @@ def facts_of(
     """What decoding found out. `ended` says that the decoder gave all that it had.
 
     Raises:
-        MediaError: not one sample of the media came, or the store did not give every byte.
+        MediaError: not one sample of the recording came, or the store did not give every byte.
     """
     ended_well, log = (True, "")
     if ended:
@@ -65,7 +65,7 @@ def facts_of(
             raise decoder.failure()
         raise MediaError(missing_code(chunk.media), log)
     told, end_s = decoder.stream_info(), (meter.first + meter.samples) / SAMPLE_RATE_HZ
-    promise = _promise(chunk.media, stores, told, chunk.media.start_s + end_s) if ended else Promise()
+    promise = _promise(chunk.media, stores, told, chunk.media.start_s + end_s) if ended else DeclaredSize()
     damaged = not ended_well or decoder.cut_short() or decoder.gave_up or promise.size_bytes > chunk.media.size_bytes
     # The container's length is that of its longest track: with others, audio may honestly be shorter.
     of_file_s = promise.length_s or told.declared_s if damaged or not told.has_others else None
@@ -83,13 +83,13 @@ def facts_of(
         codec=told.codec,
         speech_s=round(meter.speech_s, 3),
         decode_s=round(decode_s, 3),
-        problems=(*problems, *problems_of(meter.listeners, meter.speech_s)),
+        problems=(*problems, *problems_of(meter.adjusters, meter.speech_s)),
         lost_s=round(sum(gap.samples for gap in lost) / SAMPLE_RATE_HZ, 3),
     )
 
 
 def _check_whole(source: MediaSource) -> None:
-    """Raise MediaError where the store did not give every byte of that version: what was decoded is no media."""
+    """Raise MediaError if the store did not give every byte of that version: the audio is incomplete."""
     try:
         source.check()
         if source.error is not None:
@@ -101,7 +101,7 @@ def _check_whole(source: MediaSource) -> None:
 
 
 def declared_s(media: MediaFile, of_file_s: float | None) -> float | None:
-    """How long the media says it is: a part of a file as long as whoever named it says, or up to the file's end."""
+    """The declared length of the recording: of a part of a file the manifest's, or up to the end of the file."""
     if media.length_s or of_file_s is None:
         return media.length_s or None
     return max(0.0, of_file_s - media.start_s)
@@ -119,12 +119,12 @@ def _damage(gap: Gap) -> Problem:
     return Problem(f"second {start_s:.1f}", "damaged", message)
 
 
-def _promise(media: MediaFile, stores: Stores, told: StreamInfo, end_s: float) -> Promise:
+def _promise(media: MediaFile, stores: Stores, told: StreamInfo, end_s: float) -> DeclaredSize:
     """What the file's own header promises, looked into where ffmpeg tells too little of it."""
     whole = told.declared_s and not ffmpeg.is_short(end_s, told.declared_s) and told.container != "avi"
     if told.container not in READERS or whole:
-        return Promise()
+        return DeclaredSize()
     with contextlib.suppress(OSError):
         head = stores.serving(media.uri).read_range(media.uri, 0, min(HEAD_BYTES, media.size_bytes), media.version)
-        return promised(head, told.container)
-    return Promise()
+        return declared_size(head, told.container)
+    return DeclaredSize()

@@ -19,8 +19,10 @@ import regex
 from transforms.records import Segment
 
 # Netflix, Timed Text Style Guide: General Requirements, and its guides of single languages.
-LINE_COLUMNS = 42  # a line of Latin, Devanagari, Arabic, ...: one column an extended grapheme cluster (UAX #29)
-WIDE_COLUMNS = LINE_COLUMNS / 16  # Chinese and Korean: 16 characters a line (exact in floating point)
+# a line of Latin, Devanagari, Arabic, ...: one column an extended grapheme cluster (UAX #29)
+LINE_COLUMNS = 42
+# Chinese and Korean: 16 characters a line (exact in floating point)
+WIDE_COLUMNS = LINE_COLUMNS / 16
 CUE_COLUMNS = 2 * LINE_COLUMNS  # two lines
 LONGEST_MS = 7_000
 SHORTEST_MS = 1_000  # Netflix 5/6 s, rounded up
@@ -28,8 +30,10 @@ COLUMN_MS = 1_000 / 20  # reading speed: 20 characters a second for adults
 
 # Choices of this project.
 USUAL_COLUMNS = 0.9 * CUE_COLUMNS  # what two lines hold, as words seldom end where a line does
-FINEST_COLUMNS = LINE_COLUMNS / 2  # a slow speaker's text is cut no finer for the sake of its time alone
-BLINK_MS = 5  # what a cue gets where segments leave it no time at all; players drop one of 0 ms
+# a slow speaker's text is cut no finer for the sake of its time alone
+FINEST_COLUMNS = LINE_COLUMNS / 2
+# what a cue gets where segments leave it no time at all; players drop one of 0 ms
+BLINK_MS = 5
 
 # A break costs its distance from the balanced place, in columns, and its kind times what a kind weighs.
 AFTER_SENTENCE, AFTER_CLAUSE, ELSEWHERE, INSIDE_A_WORD = 0, 1, 3, 100
@@ -95,7 +99,7 @@ def cut_cues(segments: Iterable[Segment], duration_s: float | None = None) -> li
     Args:
         segments: in any order. One without text gives no cue; one that ends before it begins counts as of no length.
             Where most of a segment lies behind the beginning of the next, both share their time by their text.
-        duration_s: of the media, which no cue outlasts; None or 0 where nobody knows.
+        duration_s: of the recording, which no cue outlasts; None or 0 where nobody knows.
     """
     stop_ms = round(duration_s * 1000) if duration_s else sys.maxsize
     spans = _spans(segments, stop_ms)
@@ -209,7 +213,8 @@ def _lines(units: list[_Unit], width: float) -> tuple[str, ...] | None:
         return None
     middle = _best_break(units, width / 2, KIND_IN_A_CUE, LINE_COLUMNS)
     lines = _joined(units[:middle]), _joined(units[middle:])
-    if not middle or lines[1].isdecimal():  # SubRip parsers take digits alone for the number of the next cue
+    # SubRip parsers take digits alone for the number of the next cue
+    if not middle or lines[1].isdecimal():
         return None
     return lines
 

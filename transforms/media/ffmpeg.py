@@ -1,4 +1,4 @@
-"""Decoding with ffmpeg: one child process a media, its audio streamed as 16 kHz int16."""
+"""Decoding with ffmpeg: one child process per recording, its audio streamed as 16 kHz int16."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 LAST_WORDS = 1000  # characters
 LONGEST_PIECE = SAMPLE_RATE_HZ  # samples of silence
-WHOLE = 0.98  # decoded over declared length below which audio is missing; containers round and pad
+# decoded over declared length below which audio is missing; containers round and pad
+WHOLE = 0.98
 STEPS_S = (0.5, 2, 8, 32, 128, 512, 2048)  # behind where ffmpeg gave up, at which it is tried again
-MOST_TRIES = 50  # for one media
+MOST_TRIES = 50  # for one recording
 
 
 class Decoder:
@@ -30,7 +31,7 @@ class Decoder:
     as that brings audio. A sample's place is its time: a track that starts late is padded, gaps are filled.
 
     Attributes:
-        gaps: the stretches that were filled, from the start of the media.
+        gaps: the stretches that were filled, from the start of the recording.
         gave_up: whether another ffmpeg had to go on.
     """
 
@@ -75,7 +76,7 @@ class Decoder:
         """Whether ffmpeg ended well, and the tail of its log. Call it when `blocks` has ended.
 
         Raises:
-            MediaError: decoder_killed when somebody else ended it: what it gave is not all that the media holds.
+            MediaError: decoder_killed when somebody else ended it: what it gave is not all that the recording holds.
         """
         return self._first.finish()
 

@@ -1,4 +1,4 @@
-"""The command lines of ffmpeg: which one there is, what it may open, and how a media is decoded."""
+"""The command lines of ffmpeg: which one there is, what it may open, and how a recording is decoded."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ FORMATS = (
     "truehd ty vc1 voc vqf w64 wav wsd wtv wv xa"
 ).replace(" ", ",")
 OF_FFMPEG = re.compile("(?i:no_proxy)|AV_LOG_.*|FFREPORT|FFMPEG_.*")  # variables that it listens to
-RECEIVE_BUFFER = 64 << 10  # bytes; ffmpeg reads through gaps of up to twice that; left to itself, of megabytes
-SOUND_RECEIVE_BUFFER = 256 << 10  # bytes; a file of sound has no gaps, and both processes take fewer turns
+# bytes; ffmpeg reads through gaps of up to twice that; left to itself, of megabytes
+RECEIVE_BUFFER = 64 << 10
+# bytes; a file of sound has no gaps, and both processes take fewer turns
+SOUND_RECEIVE_BUFFER = 256 << 10
 TRACK = re.compile(r"([0-9]{1,4}|[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?")
 
 
 @dataclasses.dataclass(frozen=True)
 class DecodeRequest:
-    """What of a media is to be decoded."""
+    """What of a recording is to be decoded."""
 
-    track: str = ""  # number from 0, or language as the container tags it; "" is the first
+    # number from 0, or language as the container tags it; "" is the first
+    track: str = ""
     from_s: float = 0  # jump there first
     length_s: int | None = None
     channels: int = 1  # what is mixed into; 0 gives the two of mix.py
@@ -89,7 +92,7 @@ def environment() -> dict[str, str]:
 
 
 def command_of(url: str, protocols: str, request: DecodeRequest, mark: str, facts: int) -> list[str]:
-    """The command line that decodes a media. ffmpeg-python takes no name that is not UTF-8, so it never sees it."""
+    """The command line that decodes a recording. ffmpeg-python takes UTF-8 names alone, so it never sees it."""
     words = ffmpeg.compile(_streams(url, protocols, request, mark, facts), cmd=find_ffmpeg())
     return [url if before == "-i" else word for before, word in zip(["", *words], words, strict=False)]
 

@@ -1,6 +1,6 @@
-"""What ffmpeg says of a media: its tracks and length, the time of each frame, and what went wrong.
+"""What ffmpeg says of a recording: its tracks and length, the time of each frame, and what went wrong.
 
-Only ffmpeg is needed, no ffprobe. Its log repeats the tags of a media, and a tag may look like any line of it. So
+Only ffmpeg is needed, no ffprobe. Its log repeats the tags of a recording, and a tag may look like any line of it. So
 what is known of the audio track comes from ffmpeg's second output, which holds no tags; frames are told by a mark
 that is drawn anew for each process; and where the log gives two lengths, none is believed.
 """
@@ -24,14 +24,17 @@ FACT = re.compile(r"^#(\w+) 0: (.*)$", re.MULTILINE)
 # ffmpeg says so and exits with 0
 CUT_SHORT = re.compile("partial file|(?:File ended|Stream ends) prematurely|CRC mismatch|changing packet size to")
 GAVE_UP = re.compile(r"\0: Invalid data found|\[in#0\S* @ \w+\] Error during demuxing")
-CORRUPT = "corrupt input packet in stream"  # without frames, also the last piece of a stream of unknown length
+# without frames, also the last piece of a stream of unknown length
+CORRUPT = "corrupt input packet in stream"
 UNFRAMED = ("pcm", "adpcm")
 FIGURES = re.compile(r"(size|frame)=|video:")  # that differ from run to run
 LOST = re.compile("Error while decoding stream|Error submitting packet to decoder")
 HARMLESS = re.compile("Error parsing the packet header")  # where one Ogg stream follows another
 REPEATED = re.compile(r" *Last message repeated (\d+) times")
-MANY_LOST = 10  # packets without audio, of some 25 ms each; a few are at the ends of many a sound file
-NAME = "\0"  # stands for the media's own name, in which anything may stand but this
+# packets without audio, of some 25 ms each; a few are at the ends of many a sound file
+MANY_LOST = 10
+# stands for the recording's own name, in which anything may stand but this
+NAME = "\0"
 LAYOUTS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}
 LONGEST_S = 1_000 * 3600  # a container that claims more is not believed
 HIGHEST_HZ = 10_000_000
@@ -45,9 +48,11 @@ class StreamInfo(NamedTuple):
     sampling_rate_hz: int
     channels: int
     codec: str
-    has_others: bool  # tracks beside it: what the container declares may be their length
+    # tracks beside it: what the container declares may be their length
+    has_others: bool
     container: str = ""  # as ffmpeg names it: "mov,mp4,m4a,3gp,3g2,mj2"
-    said_s: float = 0.0  # that length, or an estimate of it, 0 where there is neither
+    # that length, or an estimate of it, 0 where there is neither
+    said_s: float = 0.0
     placed: bool = True  # it is known where the channels stand
 
 
@@ -97,10 +102,10 @@ class Log:
     def last_words(self) -> str:
         """Its last messages, the same in every run."""
         # Addresses and speeds differ from run to run; letters must not.
-        told = "\n".join([line for line in self._lines() if not FIGURES.match(line)][-6:])
-        told = told.replace(NAME, self._name.decode("utf-8", "replace"))
-        told = re.sub(r" @ 0x[0-9a-f]+|@[0-9a-f]{16}\b|(?<=pipe:)\d+|http://127\.0\.0\.1:\d+/[\w-]+/", "", told)
-        return re.sub("Format not on whitelist '.*'", "files of this kind are not opened", told)
+        text = "\n".join([line for line in self._lines() if not FIGURES.match(line)][-6:])
+        text = text.replace(NAME, self._name.decode("utf-8", "replace"))
+        text = re.sub(r" @ 0x[0-9a-f]+|@[0-9a-f]{16}\b|(?<=pipe:)\d+|http://127\.0\.0\.1:\d+/[\w-]+/", "", text)
+        return re.sub("Format not on whitelist '.*'", "files of this kind are not opened", text)
 
     def messages(self) -> str:
         """The first and the last lines in which ffmpeg speaks."""

@@ -177,7 +177,7 @@ def _available(descriptor: int) -> tuple[bytes, bool]:
 def _start(command: list[str], facts: int) -> subprocess.Popen[bytes]:
     """Start ffmpeg in a process group of its own, with a pipe for what it says of the audio track.
 
-    Ctrl-C in a terminal goes to the whole group: ffmpeg would end as if the media did, just before the run ends.
+    Ctrl-C in a terminal goes to the whole group: ffmpeg would end as if the recording did, just before the run ends.
     """
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     return subprocess.Popen(

@@ -1,4 +1,4 @@
-"""How much a file promises in its first bytes, where ffmpeg tells only of what is there: half a copy shows."""
+"""The size that a file's header declares; ffmpeg reports only what is there, so this finds truncated copies."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ PLAIN = {1, 3, 0xFFFE}  # forms of samples in a WAV whose rate of bytes is right
 BROADCAST = 1  # flag: sizes and lengths are not known
 
 
-class Promise(NamedTuple):
-    """What a file is to be by its header; 0 where it does not say."""
+class DeclaredSize(NamedTuple):
+    """The size of a file by its header; 0 if it has none."""
 
     size_bytes: int = 0
     length_s: float = 0.0
 
 
-def promised(head: bytes, container: str) -> Promise:
-    """What the first bytes of a file promise; nothing where they make no sense.
+def declared_size(head: bytes, container: str) -> DeclaredSize:
+    """The size that the first bytes of a file declare; zeros if they cannot be parsed.
 
     Args:
         container: as ffmpeg names it; those of READERS can be told.
     """
     try:
-        return READERS[container](head) if container in READERS else Promise()
+        return READERS[container](head) if container in READERS else DeclaredSize()
     except (struct.error, ArithmeticError, ValueError):
-        return Promise()
+        return DeclaredSize()
 
 
-def _wav(head: bytes) -> Promise:
+def _wav(head: bytes) -> DeclaredSize:
     form = rate = byte_rate = long = frames = 0
     for name, size, at in _chunks(head, 12, "<4sI", padded=True):
         if name == b"ds64":
@@ -43,11 +43,11 @@ def _wav(head: bytes) -> Promise:
         elif name == b"data":
             size = size if _is_size(size) else long
             length_s = size / byte_rate if form in PLAIN else frames / rate if _is_size(frames) else 0.0
-            return Promise(at + size, length_s) if size else Promise()
-    return Promise()
+            return DeclaredSize(at + size, length_s) if size else DeclaredSize()
+    return DeclaredSize()
 
 
-def _caf(head: bytes) -> Promise:
+def _caf(head: bytes) -> DeclaredSize:
     rate, packet_bytes, packet_frames, frames = 0.0, 0, 0, 0
     for name, size, at in _chunks(head, 8, ">4sq"):
         if name == b"desc":
@@ -56,25 +56,25 @@ def _caf(head: bytes) -> Promise:
             (frames,) = struct.unpack_from(">q", head, at + 8)
         elif name == b"data" and size > 0:
             frames = frames or (size // packet_bytes * packet_frames if packet_bytes else 0)
-            return Promise(at + size, frames / rate)
-    return Promise()
+            return DeclaredSize(at + size, frames / rate)
+    return DeclaredSize()
 
 
-def _avi(head: bytes) -> Promise:
+def _avi(head: bytes) -> DeclaredSize:
     (size,), at = struct.unpack_from("<I", head, 4), head.index(b"avih") + 8
     frame_us, *_, frames = struct.unpack_from("<IIIII", head, at)
-    return Promise(size + 8 if _is_size(size) else 0, frame_us * frames / 1e6)
+    return DeclaredSize(size + 8 if _is_size(size) else 0, frame_us * frames / 1e6)
 
 
-def _asf(head: bytes) -> Promise:
+def _asf(head: bytes) -> DeclaredSize:
     at = head.index(ASF_PROPERTIES) + 40
     size, _, _, length, _, preroll_ms, flags = struct.unpack_from("<QQQQQQI", head, at)
-    return Promise() if flags & BROADCAST else Promise(size, max(0.0, length / 1e7 - preroll_ms / 1e3))
+    return DeclaredSize() if flags & BROADCAST else DeclaredSize(size, max(0.0, length / 1e7 - preroll_ms / 1e3))
 
 
-def _flv(head: bytes) -> Promise:
+def _flv(head: bytes) -> DeclaredSize:
     size, length = (_amf_number(head, name) for name in (b"filesize", b"duration"))
-    return Promise(int(size), length)
+    return DeclaredSize(int(size), length)
 
 
 def _amf_number(head: bytes, name: bytes) -> float:
@@ -97,4 +97,10 @@ def _is_size(size: int) -> bool:
     return 0 < size & 0x7FFF_FFFF < 0x7FFF_0000
 
 
-READERS: dict[str, Callable[[bytes], Promise]] = {"wav": _wav, "caf": _caf, "avi": _avi, "asf": _asf, "flv": _flv}
+READERS: dict[str, Callable[[bytes], DeclaredSize]] = {
+    "wav": _wav,
+    "caf": _caf,
+    "avi": _avi,
+    "asf": _asf,
+    "flv": _flv,
+}

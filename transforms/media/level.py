@@ -1,4 +1,4 @@
-"""Sound at a level at which speech is heard: what is far too quiet is raised, all else stays what it is.
+"""Raises speech that is far too quiet to a level that the model hears; all other sound stays as it is.
 
 A recorder on the wrong gain, or somebody far from the microphone, leaves speech 30 to 60 dB below what models know.
 So wherever nothing reaches the level of speech for a second, voice activity is looked for once more in the sound as
@@ -15,26 +15,30 @@ import numpy as np
 from transforms.media.voice_activity import FRAME_SAMPLES, VoiceActivity
 from transforms.records import SAMPLE_RATE_HZ, Problem
 
-LOUD_DB = -38.0  # a frame of this root mean square (full scale 0) is heard as it is
+# a frame of this root mean square (full scale 0) is heard as it is
+LOUD_DB = -38.0
 RAISED_DB = -23.0  # what the loudest frame of quiet speech is raised to, ...
 MOST_DB = 60.0  # ... but by no more
 NOTHING_DB = -86.0  # below it are the last bits of 16
 SILENCE_DB = -200.0
-CLICK = 5  # frames of which the middle one in loudness counts: a click is shorter than half of them
+# frames of which the middle one in loudness counts: a click is shorter than half of them
+CLICK = 5
 NEAR = 3  # frames on both sides of a loud one that belong to it
 STRETCH = 31  # frames, a second, that a quiet stretch lasts at least
 AROUND = 31  # frames on both sides whose loudest sets the gain
-TOLD_SHARE = 0.2  # of the speech: where so much was raised, it is told
-SPEECH = 0.35  # probability from which a frame of the raised sound is speech
+REPORTED_SHARE = 0.2  # of the speech: where so much was raised, it is told
+# probability from which a frame of the raised sound is speech
+SPEECH = 0.35
 SPOKEN = 7  # frames that speech lasts at least
-HOLD = 7  # frames on both sides of speech that are raised with it: onsets are quieter still
+# frames on both sides of speech that are raised with it: onsets are quieter still
+HOLD = 7
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 EDGE = HOLD + SPOKEN - 1  # frames around one that it depends on whether it is raised
 AHEAD = CLICK // 2 + max(NEAR + STRETCH, AROUND)  # frames around one that its gain depends on
 
 
-class Listener:
-    """Hears one stream of audio, block by block. What it gives back comes 1.6 s late, and in the end is as long.
+class LevelAdjuster:
+    """Raises quiet speech in one stream of audio, block by block. Its output is delayed by 1.6 s, of equal length.
 
     Attributes:
         raised_s: seconds of speech that were raised so far.
@@ -46,7 +50,8 @@ class Listener:
         self._pcm: np.ndarray = np.zeros(0, np.int16)  # of the frames that were not given back yet, ...
         self._normal: np.ndarray = np.zeros(0, np.float32)  # ... their speech probabilities as they came, and ...
         self._db = np.full(AHEAD, SILENCE_DB)  # ... loudness, with that of AHEAD frames before them
-        self._gain = np.zeros(EDGE)  # in dB, of EDGE frames before them and of the first of them, ...
+        # in dB, of EDGE frames before them and of the first of them, ...
+        self._gain = np.zeros(EDGE)
         self._raised: np.ndarray = np.zeros(EDGE, np.float32)  # ... and speech probabilities as raised
         self._last_gain = 0.0  # of the frame that was given back last
         self.raised_s = self.raised_by = 0.0
@@ -98,11 +103,11 @@ class Listener:
         self._gain, self._raised = np.concatenate([self._gain, gain]), np.concatenate([self._raised, found])
 
 
-def problems_of(listeners: Iterable[Listener], speech_s: float) -> tuple[Problem, ...]:
-    """What is told of a media whose speech was too quiet."""
-    told = list(listeners)
-    raised_s, raised_by = sum(each.raised_s for each in told), sum(each.raised_by for each in told)
-    if not raised_s or raised_s < TOLD_SHARE * speech_s:
+def problems_of(adjusters: Iterable[LevelAdjuster], speech_s: float) -> tuple[Problem, ...]:
+    """What is told of a recording whose speech was too quiet."""
+    adjusters = list(adjusters)
+    raised_s, raised_by = sum(each.raised_s for each in adjusters), sum(each.raised_by for each in adjusters)
+    if not raised_s or raised_s < REPORTED_SHARE * speech_s:
         return ()
     message = f"{raised_s:.1f} seconds of speech are about {raised_by / raised_s:.0f} dB too quiet, and were raised"
     return (Problem("media", "quiet", message),)

@@ -1,9 +1,9 @@
-"""One stream of sound made of all the channels of a media, so that none of what was said is lost.
+"""Mixes all channels of a recording into one without losing speech where channels cancel each other.
 
 ffmpeg's mix is taken as it is. But channels of opposite polarity (a cable that is wired wrongly, an effect that makes
 speech "wide") cancel each other in it; and of channels that stand nowhere, ffmpeg mixes none, or leaves out the one
 that would be the subwoofer's. What is taken is decided for each second of the decoder's sound by itself, so all
-chunks of a media decide alike.
+chunks of a recording decide alike.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 PART = SAMPLE_RATE_HZ  # samples that are decided on together
 BLOCK = 16 * PART
-CANCELLED = 10**-1.5  # of the left channel's power: a mix of less is none. Without a left there is nothing to compare
-NOTHING = 4.0  # power of a left channel of two in the last bits of 16, of which the mix may keep none
-OUT_OF_STEP = 10**-1.2  # of the power that the mix of channels has which know nothing of each other
+# of the left channel's power: a mix of less is none. Without a left there is nothing to compare
+CANCELLED = 10**-1.5
+# power of a left channel of two in the last bits of 16, of which the mix may keep none
+NOTHING = 4.0
+# of the power that the mix of channels has which know nothing of each other
+OUT_OF_STEP = 10**-1.2
 MOST = 64  # channels that ffmpeg's filters take
-HEARD = 10**-2.0  # of the loudest channel's power: those below it have nothing to say
+# of the loudest channel's power: those below it have nothing to say
+HEARD = 10**-2.0
 
 
 class Decodes(Protocol):

@@ -17,7 +17,8 @@ from transforms.records import Segment
 
 LEFT_TO_RIGHT_MARK, RIGHT_TO_LEFT_MARK = "\u200e", "\u200f"
 RIGHT_TO_LEFT_EMBEDDING, POP_DIRECTION = "\u202b", "\u202c"
-WORDLESS = "1\n00:00:00,000 --> 00:00:00,001\n\n"  # a SubRip file of nothing: ffmpeg and others refuse an empty one
+# a SubRip file of nothing: ffmpeg and others refuse an empty one
+WORDLESS = "1\n00:00:00,000 --> 00:00:00,001\n\n"
 WORD_JOINER = "\u2060"  # has no width
 
 STRONG = regex.compile(r"[\p{bc=L}\p{bc=R}\p{bc=AL}]")

@@ -25,7 +25,8 @@ MP4 = _each(".3g2 .3ga .3gp .3gp2 .3gpp .f4a .f4b .f4v .m4a .m4b .m4p .m4r .m4v 
 TEXTS_TOO = _each(".dts .m2t .mod .mts .nut .ts")  # suffixes of TypeScript, Linux, Go and Squirrel as well
 IN_PROGRESS = _each(
     ".!qb .!sync .!ut .aria2 .crdownload .download .filepart .opdownload .part .partial .tmp .ytdl"
-)  # what browsers and others add to the name of what they are fetching
+    # what browsers and others add to the name of what they are fetching
+)
 
 
 def suffix_of(name: str) -> str:

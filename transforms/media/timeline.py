@@ -1,4 +1,4 @@
-"""Where the frames of a decoder belong, by the times that they carry: a sample's place has to be its time."""
+"""Places decoded frames by their timestamps, so that a sample's index is its time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import NamedTuple
 
 from transforms.records import SAMPLE_RATE_HZ
 
-FIRST = SAMPLE_RATE_HZ // 1000  # what the first frame may be off; containers count milliseconds
-LATER = SAMPLE_RATE_HZ // 10  # what all others may be: clocks are rounded, and a recorder's may drift
-OVERLAP = SAMPLE_RATE_HZ  # up to so many samples again are the same ones; further back, the clock began anew
-NEW_CLOCK = 5 * SAMPLE_RATE_HZ  # a clock that began anew shows at most so much at its first frame
+# what the first frame may be off; containers count milliseconds
+FIRST = SAMPLE_RATE_HZ // 1000
+# what all others may be: clocks are rounded, and a recorder's may drift
+LATER = SAMPLE_RATE_HZ // 10
+# up to so many samples again are the same ones; further back, the clock began anew
+OVERLAP = SAMPLE_RATE_HZ
+# a clock that began anew shows at most so much at its first frame
+NEW_CLOCK = 5 * SAMPLE_RATE_HZ
 MOST_GAPS = 20  # that are kept to be told of
 MOST_CLOCKS = 20  # that are remembered
 
@@ -23,11 +27,11 @@ class Gap(NamedTuple):
 
 
 class Timeline:
-    """Places frame after frame. A clock that begins again within a media goes on where the last one was.
+    """Places frame after frame. A clock that begins again within a recording goes on where the last one was.
 
     Args:
-        start: sample of the media that the first frame stands at when its time is 0.
-        longest: asked when a frame claims to be later than what came before it; no media is longer than so many
+        start: sample of the recording that the first frame stands at when its time is 0.
+        longest: asked when a frame claims to be later than what came before it; no recording is longer than so many
             samples. None where that is not known.
     """
 
@@ -35,7 +39,8 @@ class Timeline:
         self.position = start  # the sample that comes next
         self.gaps: list[Gap] = []
         self._longest = longest
-        self._clocks = [start]  # where each clock of the media has its 0; the last is the one that runs
+        # where each clock of the recording has its 0; the last is the one that runs
+        self._clocks = [start]
         self._tolerance = FIRST
 
     def begin_again(self, start: int) -> None:

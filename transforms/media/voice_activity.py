@@ -23,7 +23,8 @@ STATE = (1, 1, 128)
 @functools.cache
 def _session() -> Any:
     """One session for all threads of this process; onnxruntime's `run` may be called from several at once."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read while it is imported: it would report that to its maker at once
+    # read while it is imported: it would report that to its maker at once
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()

@@ -1,5 +1,5 @@
 """Cutting a stream of audio into windows of speech: none longer than the model is good for, none cut inside a
-word where a pause is near, each with its exact place in the media."""
+word where a pause is near, each with its exact place in the recording."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from transforms.records import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 FRAME_BYTES = FRAME_SAMPLES * BYTES_PER_SAMPLE
-LONG_PAUSE_S = 0.5  # between sentences or speakers: there a window may be taken apart
+# between sentences or speakers: there a window may be taken apart
+LONG_PAUSE_S = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +24,12 @@ class WindowConfig:
     """How speech is found and packed."""
 
     max_window_s: float = 30.0  # Whisper's
-    threshold: float = 0.5  # a frame at least as likely as this starts speech; 0.15 below it keeps speech going
+    # a frame at least as likely as this starts speech; 0.15 below it keeps speech going
+    threshold: float = 0.5
     min_speech_s: float = 0.1  # shorter bursts are clicks
     min_pause_s: float = 0.3  # shorter pauses belong to the speech around them
-    max_pause_s: float = 2.0  # longer ones end a window: models invent text in long silences
+    # longer ones end a window: models invent text in long silences
+    max_pause_s: float = 2.0
     pad_s: float = 0.2  # kept before and after speech: onsets are quiet
 
     def __post_init__(self) -> None:
@@ -55,7 +58,7 @@ class Span(NamedTuple):
 class WindowCutter:
     """Cuts one stream: feed it blocks of audio with their speech probabilities, then finish.
 
-    It holds the audio of at most two windows, one to fill and one to come, and one block, however long the media.
+    It holds the audio of at most two windows, one to fill and one to come, and one block, however long the recording.
     """
 
     def __init__(self, config: WindowConfig) -> None:
@@ -66,7 +69,8 @@ class WindowCutter:
         self._voice: list[float] = []  # probability of each frame of the open span
         self._open: int | None = None  # where the open span starts
         self._last_voiced = 0  # end of its last voiced frame
-        self._cut: int | None = None  # where the last span was split: the rest of a word is no click
+        # where the last span was split: the rest of a word is no click
+        self._cut: int | None = None
         self._pending: list[Span] = []  # spans of the window that is being filled
         self._pad = round(config.pad_s / FRAME_S)
         self._room = int(config.max_window_s / FRAME_S) - 2 * self._pad  # frames of a window without its padding
@@ -76,7 +80,7 @@ class WindowCutter:
         self._audio += pcm
         for probability in probabilities:
             yield from self._frame(float(probability))
-        self._forget()
+        self._discard_audio()
 
     def finish(self) -> Iterator[Window]:
         """The windows that are left when the stream has ended."""
@@ -139,11 +143,12 @@ class WindowCutter:
         end = min(spans[-1].end + self._pad, self._seen if limit is None else max(limit, spans[-1].end))
         pcm = bytes(self._audio[self._offset(start) : self._offset(end)])
         speech_s = sum(span.end - span.start for span in spans) * FRAME_S
-        self._drop(end)  # the next window starts behind this one, also where both pad the same short pause
+        # the next window starts behind this one, also where both pad the same short pause
+        self._drop(end)
         if pcm:
             yield Window(start * FRAME_SAMPLES, pcm, speech_s, _pauses(spans, start))
 
-    def _forget(self) -> None:
+    def _discard_audio(self) -> None:
         """Let go of audio that no window can need any more."""
         if self._pending:
             return

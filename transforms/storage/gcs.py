@@ -41,14 +41,17 @@ from transforms.storage.secrets import redacted, register
 
 TIMEOUT_S = 20.0  # to connect, and without a byte of the answer
 PATIENCE_S = 60.0  # no request begins anew after so long
-SEND_TIMEOUT_S = 60.0  # Python sends a body in one go: this is for all of it, a chunk at 1 Mbit/s
+# Python sends a body in one go: this is for all of it, a chunk at 1 Mbit/s
+SEND_TIMEOUT_S = 60.0
 SEND_PATIENCE_S = 150.0
 FIRST_PAUSE_S = 0.5
 CHUNK_BYTES = 8 << 20  # of a resumable upload; a multiple of 256 KiB
 METADATA_TIMEOUT_S = 1.0
 METADATA_PATIENCE_S = 2.0  # a pod of GKE has its metadata server only after a moment
-NO_CREDENTIALS_S = 30.0  # that none were found is believed so long: thousands of media would all look for them
-CONNECTIONS = 32  # kept open by a process: its threads decode, read ahead and save at once
+# that none were found is believed so long: thousands of media would all look for them
+NO_CREDENTIALS_S = 30.0
+# kept open by a process: its threads decode, read ahead and save at once
+CONNECTIONS = 32
 SHOWN = 200  # characters of what the store says
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 FIELDS = "items(name,size,generation),nextPageToken"
@@ -56,7 +59,8 @@ REMEDY = (
     "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS to a key file, "
     "or give the machine a service account"
 )
-MAY_PASS = {408, 409, 410, 429, 500, 502, 503, 504}  # 409: others write it right now. 410: an upload must start anew
+# 409: others write it right now. 410: an upload must start anew
+MAY_PASS = {408, 409, 410, 429, 500, 502, 503, 504}
 UNREACHED = (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, http.client.HTTPException)
 FAULTS = (GoogleAPICallError, RetryError, GoogleAuthError, InvalidResponse, DataCorruption, *UNREACHED)
 
@@ -357,11 +361,11 @@ def _make_client(anonymous: bool) -> Any:
     return Client(project=None, credentials=credentials, _http=session)
 
 
-def _forget_clients() -> None:
+def _reset_clients() -> None:
     """A forked child must not share connections with its parent, and another thread may have held the lock."""
     global _making
     _clients.clear()
     _making = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget_clients)
+os.register_at_fork(after_in_child=_reset_clients)

@@ -55,7 +55,8 @@ class LocalStore:
 
     def glob(self, pattern: str) -> Iterator[Entry]:
         place = self.canonical(pattern)
-        if "**" in place.split("/"):  # Python's glob would go through links to folders, round and round
+        # Python's glob would go through links to folders, round and round
+        if "**" in place.split("/"):
             yield from (entry for entry in self.list(_root(place)) if _matches(entry.uri, place))
             return
         for name in sorted(glob.glob(place)):  # noqa: PTH207
@@ -205,5 +206,6 @@ def _link(source: pathlib.Path, target: pathlib.Path) -> None:
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        with target.open("xb") as file:  # a mount without links: a reader may see it before it is whole
+        # a mount without links: a reader may see it before it is whole
+        with target.open("xb") as file:
             file.write(source.read_bytes())

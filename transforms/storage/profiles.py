@@ -32,7 +32,8 @@ class S3Profile:
     endpoint: str = ""  # "" is what boto3 finds, AWS if nothing
     region: str = ""
     addressing: str = "auto"  # or "path", "virtual"
-    timeout_s: float = 20.0  # to connect, and without a byte; four attempts stay below --decode_timeout_s
+    # to connect, and without a byte; four attempts stay below --decode_timeout_s
+    timeout_s: float = 20.0
     attempts: int = 4
 
     def __post_init__(self) -> None:

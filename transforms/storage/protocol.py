@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 
 @dataclasses.dataclass
 class MediaSource:
-    """What ffmpeg opens to read a media, and why it could not read all of it, if so."""
+    """What ffmpeg opens to read a recording, and why it could not read all of it, if so."""
 
     url: str
     protocols: str  # that ffmpeg may use for it: "file", or "http,tcp"

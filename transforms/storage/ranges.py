@@ -1,8 +1,8 @@
 """Lets ffmpeg read an object of a store seekably: by HTTP, from this process, on loopback.
 
-`served` gives the address under which a media can be read while its context is open. Nothing is copied to disk, no
-credential and no signed URL leaves the process, and a read that the store could not complete is never taken for the
-end of the media. One server a process, started when it is first needed; it ends with the process.
+`served` gives the address under which a recording can be read while its context is open. Nothing is copied to disk,
+no credential and no signed URL leaves the process, and a read that the store could not complete is never taken for
+the end of the recording. One server a process, started when it is first needed; it ends with the process.
 """
 
 from __future__ import annotations
@@ -23,14 +23,20 @@ from http import HTTPStatus
 
 from transforms.storage.protocol import MediaSource, StorageError
 
-Fetch = Callable[[int, int], bytes]  # (start, size) → exactly those bytes of the version that was listed, or OSError
+# (start, size) → exactly those bytes of the version that was listed, or OSError
+Fetch = Callable[[int, int], bytes]
 
-FIRST_BLOCK = 256 << 10  # bytes; after a seek, when nobody knows yet how much is wanted
-NEAR = 512 << 10  # bytes; a jump of up to this is no seek: what lies between is fetched with the rest
-LARGEST_BLOCK = 16 << 20  # bytes; a request takes about as much processor time as 1 MB of its answer
+# bytes; after a seek, when nobody knows yet how much is wanted
+FIRST_BLOCK = 256 << 10
+# bytes; a jump of up to this is no seek: what lies between is fetched with the rest
+NEAR = 512 << 10
+# bytes; a request takes about as much processor time as 1 MB of its answer
+LARGEST_BLOCK = 16 << 20
 IN_A_ROW = 8 << 20  # bytes; who has read so much without a seek will read on
-PIECE = 64 << 10  # bytes; handed to the socket at a time, and what it holds: at a seek, that was fetched for nothing
-LARGE_PIECE = 256 << 10  # bytes; the same once IN_A_ROW was read: both processes take fewer turns
+# bytes; handed to the socket at a time, and what it holds: at a seek, that was fetched for nothing
+PIECE = 64 << 10
+# bytes; the same once IN_A_ROW was read: both processes take fewer turns
+LARGE_PIECE = 256 << 10
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 UNKNOWN = "reading from the store failed: the log of the worker says why"
@@ -40,20 +46,20 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def served(fetch: Fetch, size_bytes: int, name: str = "") -> Iterator[MediaSource]:
-    """An address that ffmpeg can read the media from, seekably, while the context is open.
+    """An address that ffmpeg can read the recording from, seekably, while the context is open.
 
     Where the store did not give every byte that ffmpeg asked for, the source's `error` says why, and the connection
     was cut: look at it when ffmpeg has ended, before believing what came. Leaving the context never waits, whatever a
-    fetch is doing. A media has one connection: the next one ends it, as a seek of ffmpeg's does.
+    fetch is doing. A recording has one connection: the next one ends it, as a seek of ffmpeg's does.
 
     Give ffmpeg the address as `http_proxy` too, and no `no_proxy` in its environment: a playlist that passes for a
-    media can then make it ask no other server, and no proxy of the environment gets to see the address.
+    recording can then make it ask no other server, and no proxy of the environment gets to see the address.
 
     Args:
         fetch: called in threads of its own, one at a time but for those that a seek left behind. It does its own
             retries.
         size_bytes: of the version that fetch reads.
-        name: the media's name or URI. Its suffix stands in the address: ffmpeg knows some formats by that alone.
+        name: the recording's name or URI. Its suffix stands in the address: ffmpeg knows some formats by that alone.
     """
     server, media = _running_server(), _Media(RangeReader(fetch, size_bytes))
     suffix = SUFFIX.search(name)
@@ -96,7 +102,8 @@ class RangeReader:
         self.size_bytes = size_bytes
         self.requests = self.fetched_bytes = 0
         self._fetch = fetch
-        self._changed = threading.Condition()  # guards what follows; told when a block came or a reading has to end
+        # guards what follows; told when a block came or a reading has to end
+        self._changed = threading.Condition()
         self._blocks: list[Block] = []  # the one that was read last is the last
         self._on_their_way = 0
         self._reading = 0  # the newest; all others end
@@ -109,7 +116,8 @@ class RangeReader:
         Raises:
             OSError: the store could not give the next piece.
         """
-        with self._changed:  # now, not at the first piece: readings count in the order in which they were asked for
+        # now, not at the first piece: readings count in the order in which they were asked for
+        with self._changed:
             self._reading += 1
             self._changed.notify_all()
             return self._pieces(start, min(end, self.size_bytes), self._reading)
@@ -178,7 +186,7 @@ class RangeReader:
         self.requests += 1
         self.fetched_bytes += end - first
         self._on_their_way += 1
-        threading.Thread(target=self._bring, args=(block,), daemon=True).start()
+        threading.Thread(target=self._fetch_block, args=(block,), daemon=True).start()
         return block
 
     def _make_room(self, size: int) -> None:
@@ -193,7 +201,7 @@ class RangeReader:
         is_end = block.end == self.size_bytes and block.end - block.start <= FIRST_BLOCK
         return block.start == 0 or is_end
 
-    def _bring(self, block: Block) -> None:
+    def _fetch_block(self, block: Block) -> None:
         data, size = None, block.end - block.start
         error: OSError | None = StorageError(UNKNOWN)
         try:
@@ -202,7 +210,8 @@ class RangeReader:
                 error = StorageError(f"the store gave {len(data)} bytes of {size} from {block.start}: run it again")
         except OSError as failure:
             error = failure
-        finally:  # whatever else it raises goes to the log; nobody may wait for ever
+        finally:
+            # whatever else it raises goes to the log; nobody may wait for ever
             with self._changed:
                 block.data, block.error = data, error
                 self._on_their_way -= 1
@@ -213,7 +222,7 @@ class RangeReader:
 
 
 class _Media:
-    """A media that the server serves, and the one connection that reads it."""
+    """A recording that the server serves, and the one connection that reads it."""
 
     def __init__(self, reader: RangeReader) -> None:
         self.reader = reader
@@ -222,8 +231,9 @@ class _Media:
         self._changing = threading.Lock()
 
     def begin(self, connection: socket.socket, start: int, end: int) -> Iterator[memoryview]:
-        """The bytes to send over this connection, which from now on is the one that reads the media."""
-        with self._changing:  # both or neither: the last connection and the last reading belong together
+        """The bytes to send over this connection, which from now on is the one that reads the recording."""
+        # both or neither: the last connection and the last reading belong together
+        with self._changing:
             self._replace(connection)
             return self.reader.read(start, end)
 
@@ -235,7 +245,8 @@ class _Media:
     def _replace(self, connection: socket.socket | None) -> None:
         before, self._connection = self._connection, connection
         if before is not None:
-            with contextlib.suppress(OSError):  # it is closed already; else its handler may be waiting to send
+            # it is closed already; else its handler may be waiting to send
+            with contextlib.suppress(OSError):
                 before.shutdown(socket.SHUT_RDWR)
 
 
@@ -297,7 +308,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _took(self, piece: memoryview) -> bool:
         try:
-            if len(piece) > PIECE:  # more than fits would wait for ffmpeg's late acknowledgement
+            # more than fits would wait for ffmpeg's late acknowledgement
+            if len(piece) > PIECE:
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGE_PIECE)
             self.wfile.write(piece)
         except OSError:  # ffmpeg closed the connection: it seeks, or has ended
@@ -338,7 +350,7 @@ def _running_server() -> _Server:
         return _server
 
 
-def _forget_server() -> None:
+def _reset_server() -> None:
     """A forked child has the parent's socket, but not the threads that serve it."""
     global _server, _starting
     if _server is not None:
@@ -346,4 +358,4 @@ def _forget_server() -> None:
     _server, _starting = None, threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget_server)
+os.register_at_fork(after_in_child=_reset_server)

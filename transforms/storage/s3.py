@@ -42,11 +42,14 @@ from transforms.storage.ranges import served
 from transforms.storage.s3_errors import UNREACHED, NotImplementedHereError, failure, keys_hint, status_of
 from transforms.storage.secrets import register
 
-PART_BYTES = 8 << 20  # every part but the last: R2 takes equal ones only. Doubled until 10,000 are enough
+# every part but the last: R2 takes equal ones only. Doubled until 10,000 are enough
+PART_BYTES = 8 << 20
 UPLOADS = 4  # parts of one file that are on their way
-CONNECTIONS = 32  # kept open by a process: its threads decode, read ahead and save at once
+# kept open by a process: its threads decode, read ahead and save at once
+CONNECTIONS = 32
 LONGEST_PAUSE_S = 8.0
-NO_KEYS_S = 30.0  # that none were found is believed so long: thousands of media would all look for them
+# that none were found is believed so long: thousands of media would all look for them
+NO_KEYS_S = 30.0
 
 PROFILE = re.compile(r"[A-Za-z0-9_.-]+")
 ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")  # as S3 writes it
@@ -174,7 +177,8 @@ class S3Store:
                         continue  # somebody sends a recording right now
                     with contextlib.suppress(client.exceptions.NoSuchUpload):
                         client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-        except PermissionError as error:  # no reason to stop: what is left costs money, and harms nothing
+        except PermissionError as error:
+            # no reason to stop: what is left costs money, and harms nothing
             log.warning("unfinished uploads stay: %s", error)
         except NotImplementedHereError:
             pass
@@ -329,7 +333,7 @@ def timestamp(text: Any) -> datetime.datetime:
     return parse_timestamp(text)
 
 
-def _forget_clients() -> None:
+def _reset_clients() -> None:
     """A forked child must not share connections with its parent, and another thread may have held the lock."""
     global _making
     _clients.clear()
@@ -337,4 +341,4 @@ def _forget_clients() -> None:
     _making = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget_clients)
+os.register_at_fork(after_in_child=_reset_clients)

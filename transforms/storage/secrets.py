@@ -1,4 +1,4 @@
-"""Secrets: where they are read, and how they are kept out of every text that leaves the process.
+"""Reads secrets, and masks them in every text that leaves the process.
 
     OPENAI_API_KEY=sk-…                                        the secret itself
     OPENAI_API_KEY=projects/my-project/secrets/openai-key      its name in Google's Secret Manager
@@ -8,7 +8,7 @@ in this process, which must know it to strike it out: servers, libraries and too
 gets a secret `register`s it. Then there are three gates:
 
     redacted    what others say, before it becomes a message, a dead letter or a problem
-    struck      what is written: the values of what was registered, and nothing else
+    masked      what is written: the values of what was registered, and nothing else
     guard_logs  every record of the log, from whatever package
 """
 
@@ -29,7 +29,8 @@ from transforms.storage.texts import each_text, printable_lines, shortened
 
 KEPT = re.compile(r"projects/[\w.:-]+/secrets/[\w-]+(/versions/\w+)?")
 ASK_S = 20.0
-SHORTEST = 8  # characters: what is shorter is no key, and part of many a word
+# characters: what is shorter is no key, and part of many a word
+SHORTEST = 8
 HIDDEN = "[hidden]"
 SHOWN = 500  # characters of what others say
 LOGGED = 10_000  # of a record of the log, and of the stack trace behind it
@@ -81,7 +82,7 @@ def secret(variable: str, environment: Mapping[str, str] | None = None) -> str |
 
 
 def register(*values: str | None) -> None:
-    """From here on, `struck` knows these secrets. Workers are other processes: it is called where one is got."""
+    """From here on, `masked` knows these secrets. Workers are other processes: it is called where one is got."""
     _registered.update(filter(_is_long, map(str.strip, filter(None, values))))
 
 
@@ -90,7 +91,7 @@ def register_in(words: Iterable[str]) -> None:
     register(*(value for word in words for found in IN_ADDRESSES.findall(word) for value in found))
 
 
-def struck(plain: Any) -> Any:
+def masked(plain: Any) -> Any:
     """A text, or every text in dicts and lists, without the secrets of this process, however they are encoded."""
     forms = _forms(frozenset(_registered.union(_of_environment())))
     return each_text(plain, lambda text: _without(text, forms)) if forms else plain
@@ -103,9 +104,9 @@ def _without(text: str, forms: tuple[str, ...]) -> str:
     return text
 
 
-def redacted(told: object, limit: int = SHOWN) -> str:
+def redacted(message: object, limit: int = SHOWN) -> str:
     """What a server, a library or a tool says, without anything secret, fit to be shown, and not too long."""
-    text = struck(shortened(str(told), 4 * limit))  # what is cut through there is cut off below
+    text = masked(shortened(str(message), 4 * limit))  # what is cut through there is cut off below
     for looks in LOOKS_SECRET:
         text = looks.sub(HIDDEN, text)
     return shortened(printable_lines(text), limit)

@@ -1,4 +1,4 @@
-"""Text that others wrote, made fit for where it goes: into files that are kept, onto a terminal, into a command."""
+"""Sanitizes text from outside for files, for a terminal and for a shell command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ UNSEEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066
 
 def clean(text: str) -> str:
     """What was said or translated, fit for any file: no controls but line ends and tabs, nothing that is no UTF-8."""
-    if SURROGATES.search(text):  # halves that belong together become one, a half alone U+FFFD
+    # halves that belong together become one, a half alone U+FFFD
+    if SURROGATES.search(text):
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return CONTROLS.sub("", LINE_ENDS.sub("\n", text))
 

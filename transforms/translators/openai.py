@@ -17,19 +17,22 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from transforms.storage.secrets import redacted, secret, struck
+from transforms.storage.secrets import masked, redacted, secret
 from transforms.storage.texts import clean
 
 KEY_VARIABLE = "OPENAI_API_KEY"
-PROMPT_VERSION = 1  # part of the layer's fingerprint: raise it when the prompt changes
+# part of the layer's fingerprint: raise it when the prompt changes
+PROMPT_VERSION = 1
 PROMPT = (
     'You translate subtitles from {source} to {target}. The user sends JSON: {{"cues": [{{"id": 1, "text": '
     '"…"}}, …]}}, in order of time. Answer with JSON of the same form and nothing else: every id once, each with the '
     "translation of its own text alone. Keep names and numbers. Never merge, split, drop or add cues."
 )
 ANSWER_BYTES = 8 << 20  # of an answer; what comes behind them is not read
-PACKED = 64  # of a compressed answer by so much less: it may grow a thousandfold
-LONGEST_TEXT = 10_000  # characters of one translated cue; its text is what was said in 30 s
+# of a compressed answer by so much less: it may grow a thousandfold
+PACKED = 64
+# characters of one translated cue; its text is what was said in 30 s
+LONGEST_TEXT = 10_000
 # What a client makes of an answer that is not of the protocol: other types, other names, too deep, other encodings.
 NONSENSE = (ValueError, AttributeError, TypeError, LookupError, ArithmeticError, RecursionError)
 
@@ -43,7 +46,8 @@ class OpenAISettings:
     base_url: str = ""  # "" is OpenAI's own, or OPENAI_BASE_URL
     timeout_s: float = 60.0
     max_retries: int = 4  # of one request, with backoff; a Retry-After is kept
-    cues_per_request: int = 40  # enough for context, few enough that a bad answer costs little
+    # enough for context, few enough that a bad answer costs little
+    cues_per_request: int = 40
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
@@ -132,15 +136,15 @@ class OpenAITranslator:
             return self._request(cues, source)
         except openai.BadRequestError as error:
             if not self._sampling or "temperature" not in str(error):
-                raise RefusedError(_told(error)) from error
+                raise RefusedError(_describe_error(error)) from error
             self._sampling = {}
             return self._answer(cues, source)
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            self._refusal = _told(error)
+            self._refusal = _describe_error(error)
             logging.getLogger(__name__).error("the translator refuses every request: %s", self._refusal)
             raise Unreachable(self._refusal) from error
         except openai.OpenAIError as error:
-            raise Unreachable(_told(error)) from error
+            raise Unreachable(_describe_error(error)) from error
 
     def _request(self, cues: list[dict[str, Any]], source: str) -> str:
         config = self._config
@@ -174,7 +178,7 @@ class OpenAITranslator:
             return _clients[self._config]
 
 
-def _told(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """The kind of the error and what the server says of it; openai's messages begin with the status."""
     return f"{type(error).__name__}: {redacted(error)}"
 
@@ -205,7 +209,7 @@ def matched(answer: str, wanted: Sequence[int]) -> dict[int, str]:
     The JSON may stand in prose, in a code fence, or behind what a model thought. A cue answered twice counts as not
     answered: there is no telling which of the two is its own.
     """
-    answer = _spoken(answer)
+    answer = _without_thinking(answer)
     start, end = answer.find("{"), answer.rfind("}")
     try:
         cues = json.loads(answer[start : end + 1])["cues"]
@@ -216,14 +220,14 @@ def matched(answer: str, wanted: Sequence[int]) -> dict[int, str]:
         return {}
     times, asked = Counter(number for number, _ in pairs), set(wanted)
     usable = {
-        number: struck(clean(text[: LONGEST_TEXT + 1])).strip()
+        number: masked(clean(text[: LONGEST_TEXT + 1])).strip()
         for number, text in pairs
         if number in asked and times[number] == 1 and isinstance(text, str)
     }
     return {number: text for number, text in usable.items() if 0 < len(text) <= LONGEST_TEXT}
 
 
-def _spoken(answer: str) -> str:
+def _without_thinking(answer: str) -> str:
     """The answer without what stands between <think> and </think>, in one pass however many are left open."""
     first, *rest = answer.split("<think>")
     return first + "".join(part.partition("</think>")[2] if "</think>" in part else part for part in rest)

@@ -1,1 +1,1 @@
-"""What is finished, and whose it is."""
+"""Committed work, the lease on an output, and the ownership of files."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from transforms.storage import join
 from transforms.work.exit_code import ENDS, ExitCode
-from transforms.work.layers import RECORD, Layers, from_json, json_bytes
-from transforms.work.lease import Owner, check_owner, latest
+from transforms.work.lease import Lease, check_lease, latest_lease
+from transforms.work.store import RECORD, WorkStore, from_json, json_bytes
 
 
-def end(layers: Layers, owner: Owner, record: dict[str, Any] | None, code: ExitCode, **figures: Any) -> None:
+def end_run(work: WorkStore, lease: Lease, record: dict[str, Any] | None, code: ExitCode, **figures: Any) -> None:
     """Finish the generation of a run that came to its end, say in run.json how it ended, and give the output back.
 
     Args:
@@ -25,27 +25,27 @@ def end(layers: Layers, owner: Owner, record: dict[str, Any] | None, code: ExitC
         OccupiedError: the output belongs to another run by now.
         OSError: the output cannot be written.
     """
-    check_owner(layers)
+    check_lease(work)
     if code in ENDS:
-        layers.commit_generation(finished=True)
+        work.commit_generation(finished=True)
     if record is not None:
         ended = {**record, "ended": now(), "exit_code": code, **figures}
-        layers.store.put(join(layers.output, RECORD), json_bytes(ended, indent=1))
-    owner.release()
+        work.store.put(join(work.output, RECORD), json_bytes(ended, indent=1))
+    lease.release()
 
 
-def end_in_cluster(layers: Layers, code: ExitCode) -> None:
+def end_in_cluster(work: WorkStore, code: ExitCode) -> None:
     """End the run from its last step, where that is in a cluster: the process that started it may have left it."""
-    found = latest(layers)
-    if not found or not found[1].get("job") or found[1].get("run") != layers.run:
+    found = latest_lease(work)
+    if not found or not found[1].get("job") or found[1].get("run") != work.run:
         return
-    end(layers, Owner(layers, *found), _record(layers), code)
+    end_run(work, Lease(work, *found), _record(work), code)
 
 
-def _record(layers: Layers) -> dict[str, Any] | None:
+def _record(work: WorkStore) -> dict[str, Any] | None:
     """run.json; None where it was damaged since: the dataset is there all the same."""
     with contextlib.suppress(ValueError):
-        record = from_json(layers.store.read(join(layers.output, RECORD)))
+        record = from_json(work.store.read(join(work.output, RECORD)))
         return record if isinstance(record, dict) else None
     return None
 

@@ -11,7 +11,8 @@ class ExitCode(enum.IntEnum):
 
     DONE = 0  # all is done
     FAILED = 1  # the run failed; the same command goes on where it was
-    USAGE = 2  # the flags cannot be meant, or there is nothing to see; nothing was done
+    # the flags cannot be meant, or there is nothing to see; nothing was done
+    USAGE = 2
     WITH_DEAD_LETTERS = 3  # it came to its end, and some media could not be done
     INTERRUPTED = 128 + signal.SIGINT  # by Ctrl-C, as a shell says it
     TERMINATED = 128 + signal.SIGTERM  # by a polite kill

@@ -1,11 +1,10 @@
-"""One run at a time writes to an output: whose it is, and whether that run is still alive.
+"""The lease on an output: one run at a time writes to it, and renews its lease while it lives.
 
-    _work/owner/<number>.json   run, host, process, and a beat that changes every few seconds while the run lives
+    _work/owner/<number>.json   run, host, process, and a heartbeat counter that changes while the run lives
 
-The highest number owns the output. It is claimed by a put that fails where the object exists, so of many that try
-one gets it. No clocks are compared: an owner whose beat does not change while a newcomer watches is dead, and so is
-one of this machine whose process is gone. A job that a cluster goes on with by itself is asked for there, where `job`
-in the record says.
+The highest number holds the lease. It is acquired by a put that fails if the object exists, so of many that try one
+gets it. No clocks are compared: a lease whose heartbeat does not change while another run watches has expired, and
+so has one of this machine whose process is gone. If the record names a remote `job`, its cluster is asked instead.
 """
 
 from __future__ import annotations
@@ -25,16 +24,17 @@ import psutil
 
 from transforms.records import from_plain
 from transforms.storage import join
-from transforms.work.layers import Layers, from_json, json_bytes
+from transforms.work.store import WorkStore, from_json, json_bytes
 
 FOLDER = "_work/owner"
-BEAT_S = 5.0
-OWNER = re.compile(r"(0|[1-9][0-9]{0,17})\.json")
-LEASE_S = 30.0  # without a beat an owner is dead: a store that is away for less costs nobody the output
+HEARTBEAT_S = 5.0
+LEASE_NAME = re.compile(r"(0|[1-9][0-9]{0,17})\.json")
+# without a heartbeat a lease expires: a store that is away for less costs nobody the output
+LEASE_S = 30.0
 
 
-class Claim(NamedTuple):
-    """What an owner's record holds, with the news for whoever looks."""
+class LeaseRecord(NamedTuple):
+    """The record of a lease, with the state of the run for `status`. Its fields are the keys of the JSON on disk."""
 
     run: str
     host: str
@@ -56,115 +56,119 @@ class OccupiedError(Exception):
 
 
 @dataclasses.dataclass
-class Owner:
-    """A claim on an output."""
+class Lease:
+    """A lease on an output."""
 
-    layers: Layers
+    work: WorkStore
     number: int
     record: dict[str, Any]
-    found_dead: bool = False  # the owner before died without giving it back
-    _beating: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False, compare=False)
+    previous_expired: bool = False  # the lease before this one expired without a release
+    _renewing: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def beat(self, **news: Any) -> None:
-        """Show that the run lives, with news for whoever looks; from any thread. Nothing is shown once it has ended.
+    def renew(self, **fields: Any) -> None:
+        """Renew the lease, with these fields in its record; from any thread. Does nothing once the run has ended.
 
         Raises:
-            OccupiedError: another run took over, since no beat of this one was seen for LEASE_S.
+            OccupiedError: another run took over, since it saw no heartbeat of this one for LEASE_S.
         """
-        with self._beating:
+        with self._renewing:
             if self.record["ended"]:
-                return  # the output may be another run's by now, and nothing was taken from this one
-            check_owner(self.layers)
-            record = {**self.record, **news, "beat": self.record["beat"] + 1, "seen": time.time()}
-            self.layers.store.put(_uri(self.layers, self.number), json_bytes(record))
+                # the output may be another run's by now, and nothing was taken from this one
+                return
+            check_lease(self.work)
+            record = {**self.record, **fields, "beat": self.record["beat"] + 1, "seen": time.time()}
+            self.work.store.put(_uri(self.work, self.number), json_bytes(record))
             self.record = record
 
     def release(self) -> None:
-        """Give the output back, if it is still ours. Where its store is away, it is free when the lease is over."""
+        """Release the lease, if this run still holds it. If the store is away, it expires."""
         with contextlib.suppress(OSError, OccupiedError):
-            self.beat(ended=True)
+            self.renew(ended=True)
 
 
-def nowhere(_: dict[str, str]) -> bool:
-    """Whether a job goes on without the process that started it, where no cluster is known."""
+def no_remote_job(_: dict[str, str]) -> bool:
+    """The `still_runs` of callers that know no cluster: no job runs without its process."""
     return False
 
 
-def claim(layers: Layers, lease_s: float = LEASE_S, still_runs: Callable[[dict[str, str]], bool] = nowhere) -> Owner:
-    """Make the output that of the run `layers.run`; watches for at most lease_s whether an earlier owner lives.
+def acquire(
+    work: WorkStore, lease_s: float = LEASE_S, still_runs: Callable[[dict[str, str]], bool] = no_remote_job
+) -> Lease:
+    """Acquire the output for the run `work.run`; waits at most lease_s for a heartbeat of an earlier lease.
 
-    `still_runs` tells of the `job` in an owner's record whether it does.
+    `still_runs` tells whether the `job` of a lease's record still runs.
 
     Raises:
         OccupiedError: another run writes to it.
         OSError: the output cannot be written.
     """
     while True:
-        found = latest(layers)
+        found = latest_lease(work)
         number, record = found or (0, {"ended": True})
-        if not record["ended"] and not is_gone(record) and not record.get("left"):
-            _watch(layers, number, record, lease_s)
+        if not record["ended"] and not process_is_gone(record) and not record.get("left"):
+            _watch(work, number, record, lease_s)
         if not record["ended"] and record.get("job") and still_runs(record["job"]):
             raise OccupiedError(
-                f"{_who(record)} goes on in its cluster without the process that started it: job {record['job']}. "
+                f"{_holder(record)} goes on in its cluster without the process that started it: job {record['job']}. "
                 "Wait until it ends, or cancel it there"
             )
-        mine = {"run": layers.run, **_process(), "started": time.time(), "beat": 0, "ended": False}
+        mine = {"run": work.run, **_process(), "started": time.time(), "beat": 0, "ended": False}
         mine["seen"] = mine["started"]
-        if layers.store.put_new(_uri(layers, number + 1), json_bytes(mine)):
-            check_owner(layers)  # who was asleep for long may have put a number that was deleted since
-            for older in _numbers(layers):
+        if work.store.put_new(_uri(work, number + 1), json_bytes(mine)):
+            # who was asleep for long may have put a number that was deleted since
+            check_lease(work)
+            for older in _numbers(work):
                 if older <= number:
-                    layers.store.delete(_uri(layers, older))
-            return Owner(layers, number + 1, mine, found_dead=not record["ended"])
+                    work.store.delete(_uri(work, older))
+            return Lease(work, number + 1, mine, previous_expired=not record["ended"])
 
 
-def latest(layers: Layers) -> tuple[int, dict[str, Any]] | None:
-    """The number and the record of the newest claim, or None where nobody ever claimed the output."""
-    for number in sorted(_numbers(layers), reverse=True):
+def latest_lease(work: WorkStore) -> tuple[int, dict[str, Any]] | None:
+    """The number and the record of the newest lease, or None if the output was never acquired."""
+    for number in sorted(_numbers(work), reverse=True):
         try:
-            return number, _claim_in(layers.store.read(_uri(layers, number)))
+            return number, _lease_record(work.store.read(_uri(work, number)))
         except FileNotFoundError:
-            continue  # a newer owner tidied up in between
+            continue  # a newer holder deleted it in between
         except ValueError:
             return number, {"ended": True}  # a power cut left its name without its content
     return None
 
 
-def _claim_in(data: bytes) -> dict[str, Any]:
-    """An owner's record.
+def _lease_record(data: bytes) -> dict[str, Any]:
+    """Parse a lease's record.
 
     Raises:
         ValueError: it is damaged.
     """
     record = from_json(data)
-    from_plain(Claim, record)
+    from_plain(LeaseRecord, record)
     return record
 
 
-def check_owner(layers: Layers) -> None:
-    """Raise OccupiedError where the output belongs to another run by now; a run without a name asks nobody."""
-    found = latest(layers) if layers.run else None
-    if found and found[1].get("run", layers.run) != layers.run:
-        raise OccupiedError(f"{_who(found[1])} took over {layers.output}; nothing of this run is lost")
+def check_lease(work: WorkStore) -> None:
+    """Raise OccupiedError if another run holds the lease by now; a run without a name is not checked."""
+    found = latest_lease(work) if work.run else None
+    if found and found[1].get("run", work.run) != work.run:
+        raise OccupiedError(f"{_holder(found[1])} took over {work.output}; nothing of this run is lost")
 
 
-def _watch(layers: Layers, number: int, record: dict[str, Any], lease_s: float) -> None:
-    """Return when the owner has not given a sign of life for lease_s; raise as soon as it gives one."""
+def _watch(work: WorkStore, number: int, record: dict[str, Any], lease_s: float) -> None:
+    """Return when lease_s have passed without a heartbeat; raise OccupiedError as soon as there is one."""
     until = time.monotonic() + lease_s
     while time.monotonic() < until:
         time.sleep(min(1.0, lease_s / 10))
-        found = latest(layers)
+        found = latest_lease(work)
         if found is None or found[1]["ended"]:
             return
         if found[0] != number or found[1]["beat"] != record["beat"]:
             raise OccupiedError(
-                f"{_who(found[1])} is writing to {layers.output}. Wait until it ends, or stop it; "
+                f"{_holder(found[1])} is writing to {work.output}. Wait until it ends, or stop it; "
                 "what it has finished will not be done again"
             )
 
 
-def _who(record: dict[str, Any]) -> str:
+def _holder(record: dict[str, Any]) -> str:
     return f"another run ({record.get('run')}, process {record.get('pid')} on {record.get('host')})"
 
 
@@ -173,8 +177,8 @@ def _process() -> dict[str, Any]:
     return {"host": platform.node(), "machine": _machine(), "pid": me.pid, "born_s": _born_s(me)}
 
 
-def is_gone(record: dict[str, Any]) -> bool:
-    """Whether the owner was a process of this machine that does not exist any more; False where nobody can tell."""
+def process_is_gone(record: dict[str, Any]) -> bool:
+    """Whether the lease was held by a process of this machine that is gone; False if that cannot be known."""
     if record["host"] != platform.node() or record["machine"] != _machine() or "born_s" not in record:
         return False
     if not psutil.pid_exists(1):  # the system shows nothing of the processes of others
@@ -203,11 +207,11 @@ def _born_s(process: psutil.Process) -> float:
     return round(process.create_time() - psutil.boot_time(), 2)
 
 
-def _numbers(layers: Layers) -> list[int]:
-    folder = layers.store.canonical(join(layers.output, FOLDER)) + "/"
-    names = (entry.uri.removeprefix(folder) for entry in layers.store.list(folder))
-    return [int(match[1]) for match in map(OWNER.fullmatch, names) if match]
+def _numbers(work: WorkStore) -> list[int]:
+    folder = work.store.canonical(join(work.output, FOLDER)) + "/"
+    names = (entry.uri.removeprefix(folder) for entry in work.store.list(folder))
+    return [int(match[1]) for match in map(LEASE_NAME.fullmatch, names) if match]
 
 
-def _uri(layers: Layers, number: int) -> str:
-    return join(layers.output, FOLDER, f"{number}.json")
+def _uri(work: WorkStore, number: int) -> str:
+    return join(work.output, FOLDER, f"{number}.json")

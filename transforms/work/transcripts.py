@@ -1,4 +1,4 @@
-"""From what inference committed to the transcript of a media: the same layers give the same transcript."""
+"""Assembles the transcript of a recording from its committed windows; equal windows give equal transcripts."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from transforms.records import (
     WindowTranscription,
 )
 from transforms.storage.texts import clean
-from transforms.work.layers import LOST, Layers
+from transforms.work.store import LOST, WorkStore
 
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """What transcripts say of how they were made."""
+    """The engine and model that transcripts name as their origin."""
 
     engine: str
     model: str
-    translate_task_to: str = ""  # the language that the model's own translations are in; "" where it made none
+    # the language that the model's own translations are in; "" where it made none
+    translate_task_to: str = ""
 
 
 def window_record(window: SpeechWindow, duration_s: float, heard: WindowTranscription) -> WindowRecord:
-    """What is committed of one window, its segments moved to their place in the media."""
+    """What is committed of one window, its segments moved to their place in the recording."""
     start = window.start_s
     texts = {task: tuple(_moved(segment, window, heard) for segment in found) for task, found in heard.texts.items()}
     return WindowRecord(
@@ -51,25 +52,25 @@ def window_record(window: SpeechWindow, duration_s: float, heard: WindowTranscri
     )
 
 
-def read_transcript(chunk: MediaChunk, layers: Layers, provenance: Provenance) -> Transcript:
-    """The transcript of a media from what is committed, with the translation that is committed.
+def read_transcript(chunk: MediaChunk, work: WorkStore, provenance: Provenance) -> Transcript:
+    """The transcript of a recording from what is committed, with the translation that is committed.
 
     Raises:
         MediaError: a chunk is not committed, or cannot be read; or the model failed on every window of every chunk.
     """
     parts = [chunk._replace(chunk=number) for number in range(chunk.chunks)]
-    committed = list(map(layers.chunk, parts))
+    committed = list(map(work.chunk, parts))
     for part, read in zip(parts, committed, strict=True):
         if read is None:
-            layers.forget_chunk(part)  # a broken one would be broken in every run
+            work.delete_chunk(part)  # a broken one would be broken in every run
     if None in committed:
         raise MediaError(LOST)
     found = [read for read in committed if read]
     if chunk.chunks > 1:
         _check_heard(found)
     transcript = assemble(found, provenance)
-    translated = layers.translated(transcript)
-    return with_texts(transcript, *translated, layers.translation_language) if translated else transcript
+    translated = work.read_translation(transcript)
+    return with_texts(transcript, *translated, work.translation_language) if translated else transcript
 
 
 def _check_heard(chunks: Sequence[ChunkTranscript]) -> None:
@@ -81,13 +82,13 @@ def _check_heard(chunks: Sequence[ChunkTranscript]) -> None:
 
 
 def assemble(chunks: Sequence[ChunkTranscript], provenance: Provenance) -> Transcript:
-    """The transcript of the media whose chunks these are, all of them and in order."""
+    """The transcript of the recording whose chunks these are, all of them and in order."""
     windows = [window for chunk in chunks for window in chunk.windows]
     audio = _merged(chunks)
     segments = in_order(segment for window in windows for segment in window.texts.get("transcribe", ()))
     translated = in_order(segment for window in windows for segment in window.texts.get("translate", ()))
     problems = (*audio.problems, *(window.problem for window in windows if window.problem))
-    language, probability = vote(windows)
+    language, probability = main_language(windows)
     target = provenance.translate_task_to
     if target:
         segments = with_translations(segments, translated)
@@ -112,7 +113,7 @@ def assemble(chunks: Sequence[ChunkTranscript], provenance: Provenance) -> Trans
     )
 
 
-def vote(windows: Iterable[WindowRecord]) -> tuple[str, float]:
+def main_language(windows: Iterable[WindowRecord]) -> tuple[str, float]:
     """The language spoken longest and the mean probability of its windows, each weighted by its length.
 
     A window in several languages counts for each by the share of its segments.

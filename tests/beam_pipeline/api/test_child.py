@@ -6,7 +6,7 @@ import pytest
 
 from beam_pipeline import UsageError
 from beam_pipeline.api.child import run
-from beam_pipeline.config import words_of
+from beam_pipeline.config import to_arguments
 from beam_pipeline.parser import parse
 
 
@@ -24,12 +24,12 @@ from beam_pipeline.parser import parse
     ],
 )
 def test_options_become_words(given, words):
-    assert words_of(given) == words
+    assert to_arguments(given) == words
 
 
 def test_a_list_comes_out_of_the_parser_as_it_went_in():
     given = {"input": ["-a.mp3", "b"], "output": "-o", "formats": ["srt", "txt"], "experiments": ["x", "y=1"]}
-    flags, beam_flags = parse(words_of(given))
+    flags, beam_flags = parse(to_arguments(given))
     assert (flags.input, flags.output, flags.formats) == (["-a.mp3", "b"], "-o", ["srt", "txt"])
     assert beam_flags == ["--experiments=x", "--experiments=y=1"]
 
@@ -44,7 +44,7 @@ def test_a_list_comes_out_of_the_parser_as_it_went_in():
 )
 def test_what_cannot_be_meant_is_refused(given, advice):
     with pytest.raises(UsageError, match=advice):
-        words_of(given)
+        to_arguments(given)
 
 
 @pytest.mark.parametrize(

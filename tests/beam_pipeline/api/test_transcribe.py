@@ -19,17 +19,18 @@ import psutil
 import pytest
 
 from beam_pipeline import NoRunError, OutputInUseError, Result, RunFailedError, UsageError, transcribe
-from beam_pipeline.run.heartbeat import alive
+from beam_pipeline.run.heartbeat import heartbeat
 from runners.flink.rest import Cluster
 from tests.conftest import ROOT, SAMPLES, with_noise
 from tests.runs import contents, counters, letters, run, table, timeless, transcripts
 from transforms.storage import Stores
-from transforms.work.layers import Layers
-from transforms.work.lease import claim
+from transforms.work.lease import acquire
+from transforms.work.store import WorkStore
 
 DONE, DEAD_LETTERS = 0, 3
 NAMES = ("letter.flac", "village.opus")
-COPIES = 14  # of a media: several batches, so that a run can be stopped between two
+# of a recording: several batches, so that a run can be stopped between two
+COPIES = 14
 TABLES = ("transcripts", "segments", "dead_letters")
 
 
@@ -145,8 +146,8 @@ def test_too_many_failures_fail_the_call(media, tmp_path):
 
 
 def test_an_output_that_another_run_writes_to_is_refused(media, tmp_path):
-    layers = Layers(str(tmp_path / "out"), "a", "b", stores=Stores(), run="other")
-    with alive(claim(layers), dict), pytest.raises(OutputInUseError, match=r"another run \(other, process"):
+    work = WorkStore(str(tmp_path / "out"), "a", "b", stores=Stores(), run="other")
+    with heartbeat(acquire(work), dict), pytest.raises(OutputInUseError, match=r"another run \(other, process"):
         transcribe(media, tmp_path / "out", model="demo")
 
 
@@ -204,7 +205,8 @@ def test_nothing_of_the_callers_process_is_touched_and_nothing_is_printed(media,
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out == ""
-    assert err.splitlines() == [err.strip()]  # the one warning of Python's last resort: that of the demo model
+    # the one warning of Python's last resort: that of the demo model
+    assert err.splitlines() == [err.strip()]
     assert err.startswith("The demo model knows a small vocabulary")
 
 

@@ -5,7 +5,7 @@ import random
 import jiwer
 import pytest
 
-from beam_pipeline.outputs.word_error import Compared, compare_texts, words
+from beam_pipeline.outputs.word_error import TextComparison, compare_texts, words
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,11 @@ def test_words_are_what_is_left_without_punctuation_and_case(text, expected):
 @pytest.mark.parametrize(("one", "other"), [("caf\u00e9", "cafe\u0301"), ("\u0958लम", "\u0915\u093cलम")])
 def test_the_way_in_which_characters_are_composed_makes_no_error(one, other):
     assert words(one, "hi") == words(other, "hi")
-    assert compare_texts(one, other, "hi") == Compared(1, 0, 1, 0)
+    assert compare_texts(one, other, "hi") == TextComparison(1, 0, 1, 0)
 
 
 def test_where_no_spaces_are_written_a_character_counts_as_a_word():
-    assert compare_texts("今天天气好。", "今天天气很好", "zh") == Compared(1, 0, 5, 1)
+    assert compare_texts("今天天气好。", "今天天气很好", "zh") == TextComparison(1, 0, 5, 1)
 
 
 def test_errors_are_those_that_jiwer_counts():
@@ -43,7 +43,7 @@ def test_errors_are_those_that_jiwer_counts():
 
 def test_a_text_where_there_was_none_counts_each_of_its_words():
     assert compare_texts("", "two words", "en").word_error == 2
-    assert compare_texts("", "", "en") == Compared(1, 1, 0, 0)
+    assert compare_texts("", "", "en") == TextComparison(1, 1, 0, 0)
 
 
 def test_the_error_of_several_is_that_of_all_their_words():

@@ -27,7 +27,7 @@ def test_a_dry_run_lists_what_would_be_done_and_does_nothing(cli, tmp_path):
 
 @pytest.fixture(scope="module")
 def half_done(tmp_path_factory):
-    """Words of a job of which one media is done, one failed, two are new, and three files are no media."""
+    """Words of a job of which one recording is done, one failed, two are new, and three files are no media."""
     folder, out = tmp_path_factory.mktemp("in"), tmp_path_factory.mktemp("half_done") / "out"
     shutil.copy(SAMPLES / "village.opus", folder)
     (folder / "empty.wav").touch()
@@ -51,7 +51,7 @@ def size(name):
     return (SAMPLES / name).stat().st_size
 
 
-def test_the_document_has_every_media_and_what_they_come_to(half_done):
+def test_the_document_has_every_recording_and_what_they_come_to(half_done):
     found = document(*half_done)
     assert sorted(found.pop("media"), key=lambda media: media["id"]) == [
         {"id": "empty.wav", "todo": "failed", "size_bytes": 0, "code": "empty_file"},

@@ -117,7 +117,7 @@ def test_nothing_left_and_nothing_known_are_told_apart(tmp_path):
     extent = Extent()
     extent.add(media_of(tmp_path / "noise.mp3"))
     unknown = foresee(extent, dataclasses.replace(ChunkConfig(), chunk_minutes=0), 4, 1, L4)
-    assert unknown.words() == "estimate: no media says how long it is"
+    assert unknown.words() == "estimate: no recording says how long it is"
     nothing = {"looked_into": 0, "audio_hours": None, "workers": None, "hours": None, "usd": None}
     for outlook, media in ((none, 0), (unknown, 1)):
         assert outlook.figures().items() >= {"media": media, **nothing}.items()

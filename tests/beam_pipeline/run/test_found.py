@@ -75,7 +75,8 @@ def test_the_files_of_a_recording_that_left_the_input_go_and_come_back_with_it(f
     this_run = json.loads((out / "summary.json").read_text())["this_run"]
     assert (this_run["left"], this_run["files_removed"]) == (1, 2)
 
-    refused = again(finished, base)  # it comes back; what was changed by hand is nobody's but the user's
+    # it comes back; what was changed by hand is nobody's but the user's
+    refused = again(finished, base)
     assert refused.code == 2
     assert "no run wrote there: media/village.txt. Take" in refused.said
     (out / "media/village.txt").unlink()

@@ -7,7 +7,7 @@ import random
 import pytest
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
-from beam_pipeline.outputs.word_error import Compared, compare_texts
+from beam_pipeline.outputs.word_error import TextComparison, compare_texts
 from benchmarks.acceptance.accuracy import Heard, in_other_script, score, whisper_plain, worst
 from benchmarks.acceptance.fleurs import Utterance
 
@@ -92,7 +92,7 @@ def test_word_errors_are_those_that_the_rest_of_the_software_counts():
     chosen = random.Random(1)
     vocabulary = ["पानी", "बाज़ार", "राम", "आया", "को", "है", "शहर"]
     pairs = [[" ".join(chosen.choices(vocabulary, k=chosen.randint(1, 20))) for _ in range(2)] for _ in range(50)]
-    counted = Compared()
+    counted = TextComparison()
     for pair in pairs:
         counted = counted.plus(compare_texts(*pair, "hi"))
     assert scored(*pairs).wer == pytest.approx(counted.word_error)

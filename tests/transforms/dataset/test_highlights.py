@@ -83,7 +83,7 @@ def test_the_worst_come_first_and_for_their_reasons():
     assert ids(of_all(map(of_transcript, ordered[::-1])).worst) == [each.media.id for each in ordered]
 
 
-def test_a_media_in_which_nothing_was_said_may_be_in_the_sample_and_is_never_among_the_worst():
+def test_a_recording_in_which_nothing_was_said_may_be_in_the_sample_and_is_never_among_the_worst():
     empty = of_transcript(transcript(0, texts=(), logprob=None, status="empty", language=""))
     assert (ids(empty.worst), ids(empty.sample)) == ([], ["m000.mp3"])
 
@@ -94,7 +94,7 @@ def test_of_few_media_most_are_the_sample():
         assert tuple(map(len, picked)) == (worst, media - worst)
 
 
-def test_a_long_media_is_held_with_its_first_cues_and_knows_how_many_there_are():
+def test_a_long_recording_is_held_with_its_first_cues_and_knows_how_many_there_are():
     whole = transcript(0, texts=["some words"] * 5000, problems=900)
     (held,) = of_transcript(whole).sample
     assert held.transcript.segments == whole.segments[:CUES]

@@ -8,7 +8,7 @@ import pytest
 from tests.transforms.dataset.test_highlights import letter, media_file, of_all, transcript
 from transforms.dataset import highlights, summary
 from transforms.dataset.highlights import CUES, SAMPLE, WORST, Highlights
-from transforms.dataset.report import About, clock, duration, player, report
+from transforms.dataset.report import RunInfo, clock, duration, player, report
 from transforms.dead_letters import CODES
 from transforms.records import MediaOutcome
 
@@ -54,7 +54,7 @@ def made(told, letters=(), about=None, wall_s=100.0, **rest):
         summary.add(figures, summary.of_dead_letter(each, MediaOutcome(each.media, True, True)))
     content = summary.to_json(figures, wall_s, {"model": "demo", "engine": "whisper"})
     parts = [*map(highlights.of_transcript, told), *map(highlights.of_dead_letter, letters)]
-    return report(content, of_all(parts), about or About("/out"), **rest), content
+    return report(content, of_all(parts), about or RunInfo("/out"), **rest), content
 
 
 def test_the_figures_are_those_of_the_summary():
@@ -78,7 +78,7 @@ def test_the_figures_are_those_of_the_summary():
 
 
 def test_a_failure_says_what_to_do_with_examples_and_the_command_that_tries_again():
-    about = About("/my out", retry="python -m beam_pipeline --input 'a b' --output '/my out' --retry_failed")
+    about = RunInfo("/my out", retry="python -m beam_pipeline --input 'a b' --output '/my out' --retry_failed")
     text = Page(made([], [letter(n, "too_long") for n in range(9)], about)[0]).text
     assert CODES["too_long"].replace("`", "") in text
     assert "m000.mp3: last line" in text
@@ -94,7 +94,7 @@ def test_names_texts_and_details_are_text_whatever_they_hold(name):
     media = media_file(0)._replace(id=name, uri=f"/in/{name}", name=name)
     told = transcript(0, texts=[name], media=media, problems=1)
     bad = letter(1, "not_media")._replace(media=media, detail=name)
-    page = Page(made([told], [bad], About(f"/out/{name}", name, 0.0, ((f"--{name}", name),), name))[0])
+    page = Page(made([told], [bad], RunInfo(f"/out/{name}", name, 0.0, ((f"--{name}", name),), name))[0])
     assert len(page.of("script")) == 1
     assert not page.of("img")
     assert not [attributes for _, attributes in page.tags if "onerror" in attributes]
@@ -117,7 +117,7 @@ def test_nothing_in_a_name_turns_hides_or_leaves(name, shown, monkeypatch):
     told = transcript(0, texts=["said"], media=media, problems=1)
     told = told._replace(problems=(told.problems[0]._replace(message=name),))
     bad = letter(1, "not_media")._replace(media=media, detail=name)
-    content = made([told], [bad], About(f"/out/{name}", name, 0.0, (("--x", name),), name))[0]
+    content = made([told], [bad], RunInfo(f"/out/{name}", name, 0.0, (("--x", name),), name))[0]
     content.encode()
     assert not re.search("[\x00\x1b\x9b\u202e\ud800-\udfff]", content)
     assert Page(content).text.count(shown) >= 7
@@ -159,7 +159,7 @@ def test_each_text_says_its_language_and_its_translation_stands_beside_it():
     assert "0:00 नमस्ते नमस्ते in English" in page.text
 
 
-def test_a_long_media_shows_its_first_cues_and_says_how_many_there_are():
+def test_a_long_recording_shows_its_first_cues_and_says_how_many_there_are():
     page = Page(made([transcript(0, texts=["word"] * 50)])[0])
     assert [float(each["data-start"]) for each in page.of("li") if "data-start" in each] == list(range(CUES))
     assert f"and {50 - CUES} more cues" in page.text
@@ -177,7 +177,7 @@ def test_a_run_without_a_transcript_and_one_with_nothing_said_are_pages_too():
     silent = transcript(0, texts=(), status="empty", language="", logprob=None)
     assert "Nothing was said in it." in Page(made([silent])[0]).text
     empty = summary.to_json(summary.Summary(), 1.0, {})
-    assert "Media 0" in Page(report(empty, Highlights(), About("/out"))).text
+    assert "Media 0" in Page(report(empty, Highlights(), RunInfo("/out"))).text
 
 
 @pytest.mark.parametrize(
@@ -196,17 +196,19 @@ def test_a_player_plays_what_a_browser_can_reach(uri, output, link):
     assert player(media_file(0)._replace(uri=uri), output, None) == ([link], "")
 
 
-def test_a_media_in_a_bucket_is_played_from_the_audio_that_was_kept_or_the_page_says_why_not():
+def test_a_recording_in_a_bucket_is_played_from_the_audio_that_was_kept_or_the_page_says_why_not():
     media = media_file(0)._replace(uri="s3://bucket/in/a.mp4", name="a b")
     assert player(media, "s3://bucket/out", "media/a b.opus") == (["media/a%20b.opus"], "")
     links, silence = player(media, "s3://bucket/out", None)
     assert not links
     assert "s3://" in silence
     told = transcript(0, media=media)
-    page = Page(made([told], about=About("s3://bucket/out"))[0])
+    page = Page(made([told], about=RunInfo("s3://bucket/out"))[0])
     assert not page.of("audio", "video", "button")
     assert silence in page.text
-    kept = Page(made([told], about=About("s3://bucket/out"), kept_audio=lambda media: f"media/{media.name}.opus")[0])
+    kept = Page(
+        made([told], about=RunInfo("s3://bucket/out"), kept_audio=lambda media: f"media/{media.name}.opus")[0]
+    )
     assert [each["src"] for each in kept.of("source")] == ["media/a%20b.opus"]
 
 
@@ -218,7 +220,7 @@ def test_video_gets_a_picture():
 def test_no_signature_of_an_address_is_shown():
     signed = "https://user:word@store.example/a.mp3?X-Amz-Signature=abc"
     options = (("--input", f"{signed} b"),)
-    page = made([], [letter(0, "missing")], About("/out", options=options, retry=f"run --input '{signed}' --x"))[0]
+    page = made([], [letter(0, "missing")], RunInfo("/out", options=options, retry=f"run --input '{signed}' --x"))[0]
     assert "Signature" not in page
     assert "word@" not in page
     assert "https://store.example/a.mp3" in page

@@ -11,7 +11,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms.dofns.base import ThreadedDoFn
 from transforms.dofns.figures import SAVE
 from transforms.dofns.metrics import UNWATCHED
-from transforms.work.layers import Layers
+from transforms.work.store import WorkStore
 
 
 def upper(word):
@@ -38,7 +38,7 @@ class Upper(ThreadedDoFn[int, str, tuple[str, bool]]):
 
 @pytest.fixture
 def step():
-    dofn = pickle.loads(pickle.dumps(Upper(Layers("/nowhere", "asr", "saved"), 2, UNWATCHED)))
+    dofn = pickle.loads(pickle.dumps(Upper(WorkStore("/nowhere", "asr", "saved"), 2, UNWATCHED)))
     dofn.setup()
     yield dofn
     dofn.teardown()

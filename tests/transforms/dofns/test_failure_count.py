@@ -12,11 +12,11 @@ from transforms.dofns.failure_count import FailureCount, failure_count
 from transforms.dofns.metrics import UNWATCHED
 from transforms.records import DeadLetter, MediaOutcome
 from transforms.save_media import Save, SaveConfig
-from transforms.work.layers import Layers
+from transforms.work.store import WorkStore
 
 
-def layers(tmp_path, run):
-    return Layers(str(tmp_path / "out"), "asr", "saved", run=run)
+def work(tmp_path, run):
+    return WorkStore(str(tmp_path / "out"), "asr", "saved", run=run)
 
 
 def outcome(number, failed=True):
@@ -38,30 +38,30 @@ def added(counts, outcomes):
 @pytest.mark.parametrize(("most", "stops_at"), [(0, 1), (3, 4), (0.5, 20), (50, None)])
 def test_copies_of_a_step_in_one_process_count_together(tmp_path, copies, most, stops_at):
     run = f"of {copies} and {most}"
-    counts = [failure_count(layers(tmp_path, run), FailureLimit(most)) for _ in range(copies)]
+    counts = [failure_count(work(tmp_path, run), FailureLimit(most)) for _ in range(copies)]
     assert added(counts, map(outcome, range(40))) == stops_at
 
 
 def test_processes_see_what_others_counted_where_the_limit_is_a_number(tmp_path, monkeypatch):
     monkeypatch.setattr("transforms.dofns.failure_count.LOOK_EVERY_S", 0)
-    counts = [FailureCount(layers(tmp_path, "run1"), FailureLimit(5)) for _ in range(3)]
+    counts = [FailureCount(work(tmp_path, "run1"), FailureLimit(5)) for _ in range(3)]
     assert added(counts, map(outcome, range(40))) == 6
-    another = FailureCount(layers(tmp_path, "run2"), FailureLimit(5))
+    another = FailureCount(work(tmp_path, "run2"), FailureLimit(5))
     assert added([another], map(outcome, range(40))) == 6
-    layers(tmp_path, "run2").forget_plans()
-    assert layers(tmp_path, "run1").failures() == 0
+    work(tmp_path, "run2").delete_other_plans()
+    assert work(tmp_path, "run1").failures() == 0
 
 
-def test_a_media_that_fails_twice_counts_once_and_a_share_counts_what_went_well(tmp_path):
-    count = FailureCount(layers(tmp_path, "run"), FailureLimit(1))
+def test_a_recording_that_fails_twice_counts_once_and_a_share_counts_what_went_well(tmp_path):
+    count = FailureCount(work(tmp_path, "run"), FailureLimit(1))
     assert added([count], [outcome(1)] * 9) is None
-    share = FailureCount(layers(tmp_path, "run"), FailureLimit(0.5))
+    share = FailureCount(work(tmp_path, "run"), FailureLimit(0.5))
     assert added([share], [outcome(number, failed=number % 2 == 1) for number in range(40)]) is None
 
 
 def test_copies_of_the_step_stop_soon_behind_the_limit(tmp_path):
     """As a runner does it: bundles by turns on several copies, each saving several media at once."""
-    most, written = 10, layers(tmp_path, "by turns")
+    most, written = 10, work(tmp_path, "by turns")
     copies = [Save(written, SaveConfig(limit=FailureLimit(most)), UNWATCHED) for _ in range(4)]
     for copy in copies:
         copy.setup()

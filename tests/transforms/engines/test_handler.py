@@ -103,7 +103,7 @@ class Broken(FakeModel):
         raise RuntimeError(self.message)
 
 
-def test_a_broken_device_fails_the_run_and_not_every_media_to_come():
+def test_a_broken_device_fails_the_run_and_not_every_recording_to_come():
     with pytest.raises(ModelError, match="the device fails, start the run again"):
         infer([window("a"), window("b")], Broken("CUDA error: an illegal memory access was encountered"))
 

@@ -24,7 +24,10 @@ def test_stretches_cover_the_window_and_meet_in_the_middle_of_its_pauses():
 
 
 def test_a_word_is_too_short_to_tell_its_language():
-    assert [each.tells for each in stretches(WINDOW._replace(pauses=((RATE // 2, 2 * RATE),)))] == [False, True]
+    assert [each.is_long_enough for each in stretches(WINDOW._replace(pauses=((RATE // 2, 2 * RATE),)))] == [
+        False,
+        True,
+    ]
 
 
 def test_a_part_is_a_window_at_its_own_place_and_is_not_taken_apart_again():

@@ -15,7 +15,7 @@ from transforms.inputs.listing import Inputs, list_input, list_inputs
 from transforms.media.suffixes import MEDIA, TEXTS_TOO
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage import Stores, join
-from transforms.work.layers import Layers, json_bytes
+from transforms.work.store import WorkStore, json_bytes
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 48219\n"
 PACKET = b"\x47\x40\x00\x10\x00" + b"\xff" * 183
@@ -45,8 +45,8 @@ def stores_of(place) -> Stores:
 def listed(place, *, pattern: str = "", suffixes: tuple[str, ...] = (), output: str | None = None):
     """The ids of what is taken, the codes of letters by id, and (reason, name) of what is skipped."""
     stores = stores_of(place)
-    layers = Layers(output, "asr", "saved", stores=stores) if output else None
-    search = Search(stores, MEDIA.union(suffixes), layers)
+    work = WorkStore(output, "asr", "saved", stores=stores) if output else None
+    search = Search(stores, MEDIA.union(suffixes), work)
     found = list(list_input(join(place[1], pattern) if pattern else place[1], stores, search))
     taken = [each.id for each in found if isinstance(each, MediaFile)]
     letters = {each.media.id: each.code for each in found if isinstance(each, DeadLetter)}
@@ -196,11 +196,11 @@ def ran(place, output: str, *kept: str) -> None:
     """Leave in the place what a run leaves that kept the audio of media of these names."""
     store, base = place
     fill(place, join(output, "run.json"), join(output, "summary.json"), content=b"{}\n")
-    layers = Layers(store.canonical(join(base, output)) if output else base, "a", "s", stores=stores_of(place))
+    work = WorkStore(store.canonical(join(base, output)) if output else base, "a", "s", stores=stores_of(place))
     for name in kept:
         files = [f"media/{name}.{kind}" for kind in ("opus", "srt")]
         fill(place, *(join(output, file) if output else file for file in files))
-        layers.commit_saved(media_of(pathlib.Path(f"{name}.mp3"), name=name), files, complete=True)
+        work.commit_saved(media_of(pathlib.Path(f"{name}.mp3"), name=name), files, complete=True)
 
 
 def test_what_a_run_wrote_below_the_input_is_never_input(place):
@@ -234,20 +234,20 @@ def test_nor_where_the_output_is_the_input_or_around_it(place):
 
 def test_the_counts_are_kept_for_the_run_alone_and_the_same_when_listed_again(place):
     stores = stores_of(place)
-    layers = Layers(f"{place[1]}/out", "asr", "saved", stores=stores, run="r1")
+    work = WorkStore(f"{place[1]}/out", "asr", "saved", stores=stores, run="r1")
     fill(place, "a.mp3", "b.txt", "._a.mp3")
     for _ in range(2):
-        step = CollectMedia(Inputs((place[1],), stores, layers))
+        step = CollectMedia(Inputs((place[1],), stores, work))
         from transforms.collect_media import ListInputs
 
         lister = ListInputs(step.inputs, step.watch)
         lister.setup()
         assert [each.id for each in lister.process(b"")] == ["a.mp3"]
-    assert layers.skipped() == {
+    assert work.skipped() == {
         "skipped": {"apple_double": 1, "not_by_suffix": 1},
         "skipped_suffixes": {".txt": 1},
     }
-    assert dataclasses.replace(layers, run="r2").skipped() == {"skipped": {}, "skipped_suffixes": {}}
+    assert dataclasses.replace(work, run="r2").skipped() == {"skipped": {}, "skipped_suffixes": {}}
 
 
 def test_a_million_odd_suffixes_are_counted_in_few_words():

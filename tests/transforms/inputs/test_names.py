@@ -1,4 +1,4 @@
-"""No id of a media leads its files out of the output, or into each other's way."""
+"""No id of a recording leads its files out of the output, or into each other's way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transforms.inputs.names import FOLDER, file_name, is_below, with_folders
 from transforms.records import DeadLetter, MediaFile, to_plain
 from transforms.save_media import FORMATS
 from transforms.storage import Store, Stores, join
-from transforms.work.layers import Layers, file_of, json_bytes, name_key
+from transforms.work.store import WorkStore, file_of, json_bytes, name_key
 
 BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 REMARKABLE = f"../\\\0:*?|<>~%#@ab\"'{BLANKS}\u200b\u200d\ufeff\u202e\u2066\x1b\x9f"
@@ -61,7 +61,7 @@ def as_careless_systems_read(file: str) -> str:
 
 @settings(max_examples=500, deadline=None, database=None)
 @given(IDS, st.sampled_from(OUTPUTS))
-def test_no_file_of_a_media_lies_outside_the_output(name, output):
+def test_no_file_of_a_recording_lies_outside_the_output(name, output):
     [found] = names_of([name])
     store: Store = Stores().serving(output)
     root = store.canonical(output)
@@ -110,16 +110,16 @@ def test_a_bad_name_that_comes_from_anywhere_is_refused_where_files_get_their_pl
 
 
 def test_a_damaged_note_of_files_names_none_outside(tmp_path):
-    layers = Layers(str(tmp_path), "asr", "saved")
+    work = WorkStore(str(tmp_path), "asr", "saved")
     note = {
         "media": to_plain(MediaFile("m", "m", "/m", "v")),
         "files": ["../../x", "media/a.srt", "/etc/passwd", "run.json"],
     }
-    layers.store.put(f"{tmp_path}/_work/saved/{name_key('a')}/s.json", json_bytes(note))
-    assert layers.saved_note(name_key("a"), "s").files == ("media/a.srt",)
+    work.store.put(f"{tmp_path}/_work/saved/{name_key('a')}/s.json", json_bytes(note))
+    assert work.saved_note(name_key("a"), "s").files == ("media/a.srt",)
 
 
-def test_the_id_of_a_media_that_is_not_alone_is_told_apart_by_its_folders():
+def test_the_id_of_a_recording_that_is_not_alone_is_told_apart_by_its_folders():
     uris = ["/c/day1/clip.mp3", "/c/day2/clip.mp3", "/d/day2/clip.mp3", "s3://r2@b/clip.mp3", "gs://b/x.bin"]
     assert list(with_folders("clip.mp3", uris).values()) == [
         "day1/clip.mp3", "c/day2/clip.mp3", "d/day2/clip.mp3", "b/clip.mp3", "clip.mp3"
@@ -134,16 +134,16 @@ def test_equal_ids_of_a_manifest_get_a_part_of_what_is_their_own():
 
 
 def test_who_has_a_name_keeps_it_when_another_of_the_name_comes(tmp_path):
-    layers = dataclasses.replace(Layers(str(tmp_path), "asr", "saved"), run="r1")
+    work = dataclasses.replace(WorkStore(str(tmp_path), "asr", "saved"), run="r1")
     first, later = (MediaFile(media_id(uri), uri[4:], uri, "v") for uri in ("/in/a.mp4", "/in/a.mp3"))
     same = MediaFile(media_id("/in2/a.mp4"), "a.mp4", "/in2/a.mp4", "v")
-    assert {each.name for each in named([first, later], layers)} == {
+    assert {each.name for each in named([first, later], work)} == {
         f"a~{first.media_id[:8]}",
         f"a~{later.media_id[:8]}",
     }
-    layers.commit_saved(first._replace(name="a"), ["media/a.srt"], complete=True)
-    layers = dataclasses.replace(layers, run="r2")
-    assert [(each.id, each.name) for each in named([later, first, same], layers)] == [
+    work.commit_saved(first._replace(name="a"), ["media/a.srt"], complete=True)
+    work = dataclasses.replace(work, run="r2")
+    assert [(each.id, each.name) for each in named([later, first, same], work)] == [
         (each.id, each.name)
         for each in sorted(
             [

@@ -9,7 +9,7 @@ import pytest
 from transforms.dead_letters import MediaError
 from transforms.engines.languages import WHISPER
 from transforms.inputs.manifests import PATH_COLUMNS, Row
-from transforms.inputs.rows import Named, read_row, shared_ids
+from transforms.inputs.rows import ManifestEntry, read_row, shared_ids
 
 
 def row(**cells):
@@ -25,7 +25,7 @@ def refusal(**cells):
 
 @pytest.mark.parametrize("column", PATH_COLUMNS)
 def test_the_path_may_stand_under_many_names(column):
-    assert read_row(Row(1, {column: "b.mp3"}), WHISPER) == Named(("b.mp3",))
+    assert read_row(Row(1, {column: "b.mp3"}), WHISPER) == ManifestEntry(("b.mp3",))
 
 
 @pytest.mark.parametrize(
@@ -122,15 +122,15 @@ def test_a_row_may_name_a_part(cells, part, fragment):
 
 def test_only_ids_of_several_media_are_shared():
     rows = [
-        Named(("a.mp3",), "same"),
-        Named(("b.mp3",), "same"),
-        Named(("a.mp3",), "twice"),
-        Named(("./a.mp3",), "twice"),
-        Named(("c.mp3",), "part", start_s=1),
-        Named(("c.mp3",), "part", start_s=2),
-        Named(("d.mp3",)),
-        Named(("e.mp3",), "d.mp3"),
-        Named(('"f.mp3"', "f.mp3")),
-        Named(("f.mp3",)),
+        ManifestEntry(("a.mp3",), "same"),
+        ManifestEntry(("b.mp3",), "same"),
+        ManifestEntry(("a.mp3",), "twice"),
+        ManifestEntry(("./a.mp3",), "twice"),
+        ManifestEntry(("c.mp3",), "part", start_s=1),
+        ManifestEntry(("c.mp3",), "part", start_s=2),
+        ManifestEntry(("d.mp3",)),
+        ManifestEntry(("e.mp3",), "d.mp3"),
+        ManifestEntry(('"f.mp3"', "f.mp3")),
+        ManifestEntry(("f.mp3",)),
     ]
     assert shared_ids(rows) == {"same", "part", "d.mp3"}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import SAMPLES, media_of, offset, pcm_of, write_channels, write_wav
 from transforms.decode_audio import DecodeConfig, decode
-from transforms.media.chunks import ChunkConfig, choose_seam, chunks_of, seam_region
+from transforms.media.chunks import ChunkConfig, choose_cut_point, chunks_of, cut_region
 from transforms.media.ffmpeg import Decoder
 from transforms.media.ffmpeg_command import DecodeRequest, find_ffmpeg
 from transforms.media.windows import WindowConfig
@@ -43,7 +43,8 @@ FROM_THE_START = {
     "v.avi": [*VIDEO, "-ar", "44100", "-c:a", "mp3"],
     "a.wma": ["-ar", "44100", "-c:a", "wmav2"],
 }
-LATE = {"a.wma"}  # begins 92 ms late, no whole number of samples: other padding differs by some of them
+# begins 92 ms late, no whole number of samples: other padding differs by some of them
+LATE = {"a.wma"}
 FORMATS = {**JUMPED, **JUMPED_LOSSY, **FROM_THE_START}
 
 
@@ -98,12 +99,12 @@ def test_a_seam_is_the_middle_of_the_longest_pause():
     spoken = speech[: SAMPLE_RATE_HZ * 3]
     pause, short = np.zeros(SAMPLE_RATE_HZ * 2, np.int16), np.zeros(SAMPLE_RATE_HZ, np.int16)
     region = np.concatenate([spoken, short, spoken, pause, spoken])
-    seam_s = choose_seam(region.tobytes()) / SAMPLE_RATE_HZ
-    assert 7.0 < seam_s < 9.0
+    cut_point_s = choose_cut_point(region.tobytes()) / SAMPLE_RATE_HZ
+    assert 7.0 < cut_point_s < 9.0
 
 
 def test_nothing_has_its_seam_at_its_start():
-    assert choose_seam(b"") == 0
+    assert choose_cut_point(b"") == 0
 
 
 @pytest.mark.parametrize(
@@ -162,5 +163,5 @@ def test_each_channel_is_cut_at_the_same_seams(tmp_path):
 
 
 def test_the_seam_lies_around_its_nominal_place():
-    first, last = seam_region(1, CHUNKS)
+    first, last = cut_region(1, CHUNKS)
     assert (first, last) == (105 * SAMPLE_RATE_HZ, 135 * SAMPLE_RATE_HZ)

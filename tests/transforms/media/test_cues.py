@@ -354,4 +354,5 @@ def test_segments_that_leave_no_time_at_all_still_come_one_after_the_other():
 def test_the_time_to_cut_grows_with_the_text_only(segments):
     began = time.process_time()
     assert cut_cues(segments)
-    assert time.process_time() - began < 5  # some 0.1 s; what grows with the square of the text takes minutes
+    # some 0.1 s; what grows with the square of the text takes minutes
+    assert time.process_time() - began < 5

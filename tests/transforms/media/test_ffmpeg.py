@@ -223,7 +223,8 @@ def test_no_tag_poses_as_a_fact(name, program, tmp_path, monkeypatch):
         for lie in LIES
     ]
     assert told_of(tagged(tmp_path, name, *[word for pair in values for word in pair])) == plain
-    for lie in LIES:  # where a line break in a tag's name is kept, two lengths are said, and none is believed
+    # where a line break in a tag's name is kept, two lengths are said, and none is believed
+    for lie in LIES:
         told = told_of(tagged(tmp_path, f"key {len(lie)} {name}", "-metadata", f"a{lie}=b", "-metadata", f"c{lie}=d"))
         assert told[1:4] == plain[1:4]
         assert told.declared_s in (plain.declared_s, None)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import SAMPLES
 from transforms.media.ffmpeg_command import find_ffmpeg
-from transforms.media.headers import HEAD_BYTES, READERS, Promise, promised
+from transforms.media.headers import HEAD_BYTES, READERS, DeclaredSize, declared_size
 
 PICTURE = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=10:d=13", "-c:v", "flv1"]
 MADE = {
@@ -29,7 +29,7 @@ def test_a_whole_file_promises_its_size_and_its_length(name, tmp_path):
     source = ["-i", SAMPLES / "letter.flac"]
     subprocess.run([find_ffmpeg(), "-v", "error", *source, *words, tmp_path / name], check=True)
     content = (tmp_path / name).read_bytes()
-    promise = promised(content[:HEAD_BYTES], container)
+    promise = declared_size(content[:HEAD_BYTES], container)
     assert promise.size_bytes == pytest.approx(len(content), abs=300_000 if name == "a.avi" else 200)
     assert promise.size_bytes <= len(content)
     assert promise.length_s == pytest.approx(13.37, abs=0.5)
@@ -39,10 +39,10 @@ def test_a_whole_file_promises_its_size_and_its_length(name, tmp_path):
 def test_the_size_that_a_stream_gives_promises_nothing(size):
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 16_000, 32_000, 2, 16)
     head = b"RIFF" + struct.pack("<I", size) + b"WAVE" + form + b"data" + struct.pack("<I", size) + bytes(100)
-    assert promised(head, "wav") == Promise()
+    assert declared_size(head, "wav") == DeclaredSize()
 
 
 @pytest.mark.parametrize("container", [*READERS, "mov,mp4"])
 @pytest.mark.parametrize("head", [b"", b"RIFF", bytes(1000), b"\xff" * 1000, b"avih" + b"\xff" * 6])
 def test_nonsense_promises_nothing(container, head):
-    assert promised(head, container) == Promise()
+    assert declared_size(head, container) == DeclaredSize()

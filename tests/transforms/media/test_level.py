@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import SAMPLES, pcm_of
-from transforms.media.level import FRAME_S, Listener, amplified, problems_of
+from transforms.media.level import FRAME_S, LevelAdjuster, amplified, problems_of
 from transforms.media.voice_activity import BLOCK_SAMPLES, FRAME_SAMPLES, VoiceActivity
 from transforms.records import SAMPLE_RATE_HZ
 
@@ -18,14 +18,14 @@ CLOCK = PLACES / SAMPLE_RATE_HZ
 QUIET_DB = (-40, -50, -60)
 
 
-def heard(samples: np.ndarray, size: int = BLOCK_SAMPLES) -> tuple[np.ndarray, np.ndarray, Listener]:
+def heard(samples: np.ndarray, size: int = BLOCK_SAMPLES) -> tuple[np.ndarray, np.ndarray, LevelAdjuster]:
     """What a listener gives back, and itself."""
-    listener, pcm = Listener(), samples.astype(np.int16).tobytes()
-    given = [listener.hear(pcm[at : at + 2 * size]) for at in range(0, len(pcm), 2 * size)] + [listener.finish()]
+    adjuster, pcm = LevelAdjuster(), samples.astype(np.int16).tobytes()
+    given = [adjuster.hear(pcm[at : at + 2 * size]) for at in range(0, len(pcm), 2 * size)] + [adjuster.finish()]
     for (given_pcm, given_probabilities), _ in itertools.pairwise(given):
         assert len(given_pcm) == 2 * FRAME_SAMPLES * len(given_probabilities)
     together = b"".join(each for each, _ in given)
-    return np.frombuffer(together, np.int16), np.concatenate([each for _, each in given]), listener
+    return np.frombuffer(together, np.int16), np.concatenate([each for _, each in given]), adjuster
 
 
 def at_db(samples: np.ndarray, db: float) -> np.ndarray:
@@ -61,22 +61,22 @@ def test_sound_at_a_usual_level_stays_what_it_is(name):
     samples = pcm_of(SAMPLES / name)
     voice, pcm = VoiceActivity(), samples.tobytes()
     as_it_is = [voice.probabilities(pcm[at : at + 2 * BLOCK_SAMPLES]) for at in range(0, len(pcm), 2 * BLOCK_SAMPLES)]
-    given, probabilities, listener = heard(samples)
+    given, probabilities, adjuster = heard(samples)
     assert np.array_equal(given, samples)
     assert np.array_equal(probabilities, np.concatenate(as_it_is))
-    assert listener.raised_s == 0
+    assert adjuster.raised_s == 0
 
 
 @pytest.mark.parametrize("db", QUIET_DB)
 def test_quiet_speech_is_raised_and_heard_where_it_is_spoken(speech, db):
     _, usual, _ = heard(speech)
-    given, probabilities, listener = heard(at_db(speech, db))
+    given, probabilities, adjuster = heard(at_db(speech, db))
     assert len(given) == len(speech)
     assert np.mean((probabilities > 0.5) == (usual > 0.5)) > 0.93
     spoken = np.repeat(probabilities > 0.5, FRAME_SAMPLES)[: len(given)]
     rms_db = 20 * np.log10(given[spoken].astype(float).std() / 32768)
     assert -36 < rms_db < -20
-    assert listener.raised_s == pytest.approx((usual > 0.5).sum() * FRAME_S, rel=0.3)
+    assert adjuster.raised_s == pytest.approx((usual > 0.5).sum() * FRAME_S, rel=0.3)
 
 
 def test_quiet_speech_right_behind_loud_speech_is_heard_too(speech):
@@ -97,9 +97,9 @@ def test_clicks_do_not_hide_quiet_speech(speech):
 @pytest.mark.parametrize("db", [-25, -40, -50, -60, -75, -90])
 @pytest.mark.parametrize("name", NOISES)
 def test_nobody_speaks_in_noise_of_any_level(name, db):
-    given, probabilities, listener = heard(at_db(NOISES[name] * 32767, db).clip(-32768, 32767))
+    given, probabilities, adjuster = heard(at_db(NOISES[name] * 32767, db).clip(-32768, 32767))
     assert (probabilities > 0.5).sum() * FRAME_S < 0.1
-    assert listener.raised_s < 0.3
+    assert adjuster.raised_s < 0.3
     assert len(given) == len(PLACES)
 
 
@@ -129,9 +129,9 @@ def test_a_gain_comes_over_a_frame_and_too_loud_samples_are_clipped():
 
 @pytest.mark.parametrize(("raised_s", "told"), [(0.0, False), (1.9, False), (2.0, True), (10.0, True)])
 def test_it_is_told_where_a_fifth_of_the_speech_was_raised(raised_s, told):
-    listener = Listener()
-    listener.raised_s, listener.raised_by = raised_s, 40 * raised_s
-    problems = problems_of([listener], 10.0)
+    adjuster = LevelAdjuster()
+    adjuster.raised_s, adjuster.raised_by = raised_s, 40 * raised_s
+    problems = problems_of([adjuster], 10.0)
     assert [(each.where, each.code) for each in problems] == [("media", "quiet")] * told
     if told:
         assert "about 40 dB too quiet" in problems[0].message

@@ -34,7 +34,8 @@ INVISIBLE = re.compile("[\u200e\u200f\u202b\u202c\u2060]")
 
 
 def by_webvtt(path) -> list[tuple[int, int, str]]:
-    if path.suffix == ".srt":  # SubRip knows no escaping, but this parser takes "< 2, 3 >" for a tag
+    # SubRip knows no escaping, but this parser takes "< 2, 3 >" for a tag
+    if path.suffix == ".srt":
         cues = [(cue.start, cue.end, cue.raw_text) for cue in webvtt.from_srt(str(path))]
     else:
         cues = [(cue.start, cue.end, cue.text) for cue in webvtt.read(str(path))]

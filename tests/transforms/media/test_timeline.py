@@ -1,4 +1,4 @@
-"""Every frame at its time, whatever the clocks of a media do."""
+"""Every frame at its time, whatever the clocks of a recording do."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from transforms.storage import ChangedError, StorageError, Stores, join
 from transforms.storage.profiles import S3Profile
 
 TIMEOUT_S = 1.0
-PATIENCE_S = 45  # longer than all attempts with all pauses: what takes longer hangs
+# longer than all attempts with all pauses: what takes longer hangs
+PATIENCE_S = 45
 CONTENT = os.urandom(300_000)
 REFUSALS = ("expired", "denied", "unauthorized")
 PASSING = [fault for fault in FAULTS if fault not in REFUSALS]

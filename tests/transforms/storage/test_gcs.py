@@ -497,7 +497,8 @@ def python(code: str, home: pathlib.Path, **environment: str) -> str:
 
 @pytest.mark.parametrize("listens", [True, False], ids=["silent", "refuses"])
 def test_without_credentials_it_says_so_soon(tmp_path, listens):
-    with socket.socket() as machine:  # in the place of the address that only Google's machines answer
+    # in the place of the address that only Google's machines answer
+    with socket.socket() as machine:
         machine.bind(("127.0.0.1", 0))
         if listens:
             machine.listen(64)

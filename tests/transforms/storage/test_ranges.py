@@ -445,7 +445,7 @@ def test_an_object_without_bytes(media):
     assert store.asked == []
 
 
-def test_an_address_is_good_for_one_media_and_one_time():
+def test_an_address_is_good_for_one_recording_and_one_time():
     with served(Store(b"abc"), 3, "a.mp3") as source, served(Store(b"xyz"), 3) as other:
         assert (ask(source.url).body, ask(other.url).body) == (b"abc", b"xyz")
         server = "http://" + urlsplit(source.url).netloc
@@ -507,7 +507,7 @@ def test_no_proxy_of_the_environment_gets_to_see_the_address(media, monkeypatch,
 
 @pytest.mark.parametrize("name", ["a.m3u8", "a.mp3", ""])
 @pytest.mark.parametrize("no_proxy", ["", "*"])
-def test_a_playlist_that_passes_for_a_media_reaches_no_other_server(monkeypatch, listener, name, no_proxy):
+def test_a_playlist_that_passes_for_a_recording_reaches_no_other_server(monkeypatch, listener, name, no_proxy):
     server, address = listener
     monkeypatch.setenv("no_proxy", no_proxy)
     text = f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{address}/a.ts\n#EXTINF:5,\na.ts\n#EXT-X-ENDLIST\n"

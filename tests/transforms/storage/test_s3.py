@@ -41,7 +41,7 @@ def no_keys_of_this_machine(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    s3._forget_clients()
+    s3._reset_clients()
 
 
 @pytest.fixture
@@ -316,7 +316,8 @@ def test_the_role_of_a_container_gives_keys(moto, monkeypatch):
 def test_without_keys_the_error_comes_soon_and_says_what_to_do(moto, monkeypatch):
     bucket = moto.new_bucket()
     store = S3Store(S3Profile(endpoint=moto.endpoint))
-    with serving({}) as metadata:  # a network that swallows what is sent to the metadata service
+    # a network that swallows what is sent to the metadata service
+    with serving({}) as metadata:
         monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata)
         began = time.monotonic()
@@ -326,7 +327,8 @@ def test_without_keys_the_error_comes_soon_and_says_what_to_do(moto, monkeypatch
             store.stat(f"s3://{bucket}/a")
         with pytest.raises(PermissionError):
             store.stat(f"s3://{bucket}/b")
-        assert time.monotonic() - began < 3.5  # it was asked once: neither again and again, nor for each object
+        # it was asked once: neither again and again, nor for each object
+        assert time.monotonic() - began < 3.5
     monkeypatch.setattr(s3, "NO_KEYS_S", 0)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", moto.key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", moto.secret)

@@ -11,7 +11,7 @@ import pytest
 from transforms.dataset.schema import dead_letter_row
 from transforms.records import DeadLetter, MediaFile
 from transforms.storage.scratch import ScratchError, scratch_folder
-from transforms.work.layers import Layers
+from transforms.work.store import WorkStore
 from transforms.write_dataset import ShardWriter
 
 
@@ -29,10 +29,10 @@ def full_disk(tmp_path):
 
 def test_a_table_that_does_not_fit_says_where_there_is_no_room(full_disk, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(full_disk))
-    layers = Layers(str(tmp_path / "out"), "asr", "saved")
+    work = WorkStore(str(tmp_path / "out"), "asr", "saved")
     media = MediaFile("1" * 32, "a.mp4", "/in/a.mp4", "v1", name="a")
     told = f"no room for temporary files in {full_disk}: set TMPDIR to a folder with room"
-    with pytest.raises(ScratchError, match=told), ShardWriter(layers, 0, 1) as writer:
+    with pytest.raises(ScratchError, match=told), ShardWriter(work, 0, 1) as writer:
         for _ in range(30_000):
             letter = DeadLetter(media, "DecodeAudio", "not_media", "fetch it again", os.urandom(20).hex())
             writer.add("dead_letters", [dead_letter_row(letter)])

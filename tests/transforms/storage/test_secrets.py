@@ -15,9 +15,9 @@ from transforms.dead_letters import MediaError, dead_letter
 from transforms.records import MediaFile
 from transforms.storage import secrets
 from transforms.storage.profiles import S3Profile
-from transforms.storage.secrets import GuardedRecord, SecretError, redacted, register, register_in, secret, struck
+from transforms.storage.secrets import GuardedRecord, SecretError, masked, redacted, register, register_in, secret
 from transforms.translators.openai import KEY_VARIABLE, OpenAISettings, OpenAITranslator
-from transforms.work.layers import json_bytes
+from transforms.work.store import json_bytes
 
 NAME = "projects/my-project/secrets/a-key"
 KEYS = {f"{NAME}/versions/latest": "kept-key\n", f"{NAME}/versions/3": "third-key"}
@@ -112,30 +112,30 @@ def forgotten():
     ],
 )
 def test_a_secret_in_use_is_struck_out_however_it_is_written(written):
-    assert "[hidden]" not in struck(f"it is {written}!")
+    assert "[hidden]" not in masked(f"it is {written}!")
     register(KEY)
-    assert "[hidden]" in struck(f"it is {written}!")
-    assert "of" not in struck(written)
+    assert "[hidden]" in masked(f"it is {written}!")
+    assert "of" not in masked(written)
 
 
 def test_a_secret_of_the_environment_is_known_where_a_library_reads_it_by_itself(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "token-of-the-hub")
     monkeypatch.setenv("OPENAI_API_KEY", f"{NAME}")
     monkeypatch.setenv("HTTPS_PROXY", "http://me:word-of-the-proxy@proxy:8080")
-    assert struck("token-of-the-hub word-of-the-proxy") == "[hidden] [hidden]"
-    assert struck(NAME) == NAME  # where a secret is kept is none
+    assert masked("token-of-the-hub word-of-the-proxy") == "[hidden] [hidden]"
+    assert masked(NAME) == NAME  # where a secret is kept is none
 
 
 def test_what_is_short_is_no_secret():
     register("", None, "in", "  \n")
-    assert struck("in the beginning") == "in the beginning"
+    assert masked("in the beginning") == "in the beginning"
 
 
 def test_passwords_and_signatures_of_a_command_line_are_known():
     register_in(
         ["--input", "s3://id:pass/word+x@bucket/a", "https://s/a?b=1&X-Amz-Signature=0123456789&c=2", "a@b:c"]
     )
-    assert struck("pass/word+x 0123456789 1 2 a@b:c") == "[hidden] [hidden] 1 2 a@b:c"
+    assert masked("pass/word+x 0123456789 1 2 a@b:c") == "[hidden] [hidden] 1 2 a@b:c"
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def test_a_store_can_be_sent_to_a_worker_and_holds_no_secret(store_place):
     assert len(pickle.dumps(store)) == len(sent)
 
 
-def test_ffmpeg_reads_a_media_of_the_store_as_it_reads_a_file(store_place, tmp_path):
+def test_ffmpeg_reads_a_recording_of_the_store_as_it_reads_a_file(store_place, tmp_path):
     store, base = store_place
     sample = max(SAMPLES.glob("*.mp4"))
     whole = tmp_path / "index at the end.mp4"
@@ -256,7 +256,7 @@ def ffmpeg(*flags: str) -> bytes:
     return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
 
 
-def test_a_media_that_was_replaced_is_not_taken_for_the_one_that_was_listed(store_place):
+def test_a_recording_that_was_replaced_is_not_taken_for_the_one_that_was_listed(store_place):
     store, base = store_place
     sample = max(SAMPLES.glob("*.mp4")).read_bytes()
     store.put(join(base, "a.mp4"), sample)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from transforms.records import AudioFacts, ChunkTranscript, MediaChunk, MediaFile, Problem, Segment, WindowRecord
-from transforms.work.transcripts import Provenance, assemble, in_order, vote, with_texts, with_translations
+from transforms.work.transcripts import Provenance, assemble, in_order, main_language, with_texts, with_translations
 
 AUDIO = AudioFacts(20.0, 20.0, 44_100, 2, "aac", 15.0, 0.5)
 CHUNK = MediaChunk(MediaFile("m", "a.mp4", "/a.mp4", "v"))
@@ -28,20 +28,20 @@ def test_the_language_is_the_one_spoken_longest_not_the_one_of_most_windows():
         record(1, 2, 4, "en", spoken),
         record(2, 4, 10, "hi", spoken, None, 0.8),
     ]
-    assert vote(windows) == ("hi", 0.8)
+    assert main_language(windows) == ("hi", 0.8)
 
 
 def test_a_window_in_two_languages_votes_for_each_by_what_was_said_in_it():
     turned = record(0, 0, 10, "hi", {"transcribe": (seg(0, 6), seg(6, 10, language="en"))})
     english = record(1, 10, 13, "en", {"transcribe": (seg(10, 13, language="en"),)}, None, 0.8)
-    assert vote([turned]) == ("hi", 0.9)
-    assert vote([turned, english]) == ("en", 0.857)
+    assert main_language([turned]) == ("hi", 0.9)
+    assert main_language([turned, english]) == ("en", 0.857)
 
 
 def test_windows_in_which_nothing_was_said_have_no_vote():
     windows = [record(0, 0, 30, "cy", {"transcribe": ()}), record(1, 30, 31, "hi", {"transcribe": (seg(30, 31),)})]
-    assert vote(windows)[0] == "hi"
-    assert vote(windows[:1]) == ("", 0.0)
+    assert main_language(windows)[0] == "hi"
+    assert main_language(windows[:1]) == ("", 0.0)
 
 
 def test_segments_never_overlap_and_stay_in_order():

@@ -33,7 +33,7 @@ def place(window: SpeechWindow) -> float:
 
 
 def test_every_sentence_is_in_one_window_of_one_chunk_at_its_place(made):
-    for path in sorted((made("15-seams") / "in").iterdir()):
+    for path in sorted((made("15-cut-points") / "in").iterdir()):
         whole = list(decode(MediaChunk(media_of(path)), SETTINGS))
         cut = chunks_of(MediaChunk(media_of(path), chunks=0), SETTINGS.chunks)
         found = [window for chunk in cut for window in decode(chunk, SETTINGS)]
@@ -55,7 +55,7 @@ def test_a_run_in_chunks_gives_the_texts_of_a_run_without(made, main_job, tmp_pa
     folder: pathlib.Path = tmp_path / "in"
     folder.mkdir()
     for name in ("ima.wav", "ms.wav", "mp3-in.wav"):
-        shutil.copy(made("15-seams") / "in" / name, folder)
+        shutil.copy(made("15-cut-points") / "in" / name, folder)
 
     def texts(*flags: object) -> dict[str, list[str]]:
         ran = main_job(

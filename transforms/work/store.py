@@ -1,20 +1,20 @@
-"""The durable layers under the output: what was committed, found again by any later run.
+"""The work store under the output: layers of committed results, found again by any later run.
 
     _work/asr/<fingerprint>/<source>/<chunk>-of-<chunks>.json   what inference produced; -failed.json if on no window
     _work/translation/<language>/<fingerprint>/<source>.json    what an LLM translator produced
-    _work/dead/<fingerprint>/<source>.json                      why a media could not be done; -again.json if any
+    _work/dead/<fingerprint>/<source>.json                      why a recording could not be done; -again.json if any
                                                                 later run is to try it unasked
     _work/saved/<hash of the name>/<state>.json                 which files lie under a name, and whose they are
     _work/runs/<run>/<hash>.json                                what the last run was to do
-    _work/runs/<run>/failed/<source>.json                       that a media failed in it, where they are counted
+    _work/runs/<run>/failed/<source>.json                       that a recording failed in it, where they are counted
     _work/gaps/<run>.json                                       which files of people's it did not find
     _work/generation.json                                       how often everything was started anew
     _work/skipped.json                                          what the last run passed over in its input
 
 A fingerprint covers the options that are meant to change the layer and nothing else, and behind a dash the number of
-times that everything was started anew; a source is a media in one version. So the name alone of an object says what
-it holds, and a listing is enough to plan. Files that people use have one place whatever the options; what is noted of
-them is kept by their name, and the state covers all that they were made from.
+times that everything was started anew; a source is a recording in one version. So the name alone of an object says
+what it holds, and a listing is enough to plan. Files that people use have one place whatever the options; what is
+noted of them is kept by their name, and the state covers all that they were made from.
 
 Objects whose names have another shape are somebody else's: they are neither read nor removed. An object that cannot
 be read as what it should be counts as missing.
@@ -50,18 +50,21 @@ from transforms.records import (
     to_plain,
 )
 from transforms.storage import Entry, StorageError, Store, Stores, join
-from transforms.storage.secrets import struck
+from transforms.storage.secrets import masked
 from transforms.storage.texts import clean
 
 T = TypeVar("T")
 
-FORMAT = 2  # of the objects below: a new one makes every earlier object count as missing
+# of the objects below: a new one makes every earlier object count as missing
+FORMAT = 2
 UNFINISHED = "unfinished"  # the state of files that are being written
-LEFT = "left"  # the state of a media that left the input: its files are gone
+# the state of a recording that left the input: its files are gone
+LEFT = "left"
 GENERATION = "_work/generation.json"
 SKIPPED = "_work/skipped.json"
 RECORD = "run.json"  # what a run was started with, and how it ended
-LOST = "layer_lost"  # the code of a media of which an object cannot be read: any later run does it again
+# the code of a recording of which an object cannot be read: any later run does it again
+LOST = "layer_lost"
 
 # What is ours in each layer, by its name below the layer.
 SOURCE = r"[^/]+-[0-9a-f]{8}"
@@ -97,7 +100,7 @@ class SavedNote(NamedTuple):
     """What is noted of the files under one name: an object of the saved layer."""
 
     media: MediaFile
-    files: tuple[Name, ...]  # below the output, that are the media's
+    files: tuple[Name, ...]  # below the output, that are the recording's
     # Of what was put, or is about to be: a file of those alone is ours if it has the digest.
     digests: dict[str, str] = {}  # noqa: RUF012 - never changed; notes of earlier versions have none
 
@@ -126,8 +129,9 @@ def fingerprint(settings: dict[str, Any]) -> str:
 def json_bytes(content: Any, indent: int | None = None) -> bytes:
     """UTF-8 JSON with sorted keys, without secrets and NaN: the same content gives the same bytes."""
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, indent=indent, allow_nan=False)
-    if struck(text) != text:  # in values alone, so that a secret that is a common word breaks no object
-        text = json.dumps(struck(content), ensure_ascii=False, sort_keys=True, indent=indent, allow_nan=False)
+    # in values alone, so that a secret that is a common word breaks no object
+    if masked(text) != text:
+        text = json.dumps(masked(content), ensure_ascii=False, sort_keys=True, indent=indent, allow_nan=False)
     return (text + "\n").encode("utf-8", "backslashreplace")  # a name that is no UTF-8 must not stop the run
 
 
@@ -148,7 +152,7 @@ def _refuse(constant: str) -> None:
 
 
 def source_id(media: MediaFile) -> str:
-    """The media in this version, with the language that it is forced to: what layers are keyed by."""
+    """The recording in this version, with the language that it is forced to: what layers are keyed by."""
     return f"{media.media_id}-{_digest(media.version, media.language)[:8]}"
 
 
@@ -156,20 +160,21 @@ def source_id(media: MediaFile) -> str:
 class Inventory:
     """What the layers held when they were listed."""
 
-    chunks: dict[str, tuple[str, ...]]  # source → "<chunk>-of-<chunks>" or "…-failed" of each that is committed
+    # source → "<chunk>-of-<chunks>" or "…-failed" of each that is committed
+    chunks: dict[str, tuple[str, ...]]
     dead: frozenset[str]  # "<source>"
     saved: dict[str, tuple[str, ...]]  # hash of the name → its states
     gaps: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # → what is there, where some is not
     again: frozenset[str] = frozenset()  # those of the dead that any later run is to try
 
     def complete(self, source: str) -> int:
-        """The number of chunks of a media that is committed whole, else 0."""
+        """The number of chunks of a recording that is committed whole, else 0."""
         return complete(self.chunks.get(source, ()))
 
 
 @dataclasses.dataclass(frozen=True)
-class Layers:
-    """The layers of one set of options under one output."""
+class WorkStore:
+    """The work store of one output, for one set of options."""
 
     output: str
     asr: str  # fingerprints
@@ -178,7 +183,8 @@ class Layers:
     translation_language: str = ""
     stores: Stores = dataclasses.field(default_factory=Stores)
     run: str = ""  # whose work this is
-    generation: int = 0  # how often everything was started anew: the layers of other generations count as missing
+    # how often everything was started anew: the layers of other generations count as missing
+    generation: int = 0
 
     @property
     def store(self) -> Store:
@@ -189,7 +195,8 @@ class Layers:
         """What was committed before this run: one listing a layer, however many media."""
         if not self.run:
             return self.list_now()
-        with _listing:  # the threads of a worker set their steps up at once, and would each list and hold everything
+        # the threads of a worker set their steps up at once, and would each list and hold everything
+        with _listing:
             return _inventory(self)
 
     def list_now(self) -> Inventory:
@@ -209,11 +216,11 @@ class Layers:
         return _in_folders(self._names("_work/saved", SAVED))
 
     def committed(self, media: MediaFile) -> tuple[str, ...]:
-        """The names of the media's chunks that are committed at this moment."""
+        """The names of the recording's chunks that are committed at this moment."""
         source = source_id(media)
         return _in_folders(self._names(self._transcribed(), CHUNK, source)).get(source, ())
 
-    def in_generation(self, anew: bool) -> Layers:
+    def in_generation(self, anew: bool) -> WorkStore:
         """These layers as the output has them; `anew` opens another generation, or goes on with one that is open."""
         found = self._get(join(self.output, GENERATION), Generation)
         if found is None or found.number < 0:
@@ -229,7 +236,7 @@ class Layers:
         return max((int(match[1]) for match in found if match), default=0)
 
     def commit_generation(self, finished: bool) -> None:
-        """Note that this generation counts from now on, and whether a run has come to its end in it."""
+        """Make this generation the current one, and note whether a run has finished in it."""
         if self.generation:
             self._put(join(self.output, GENERATION), Generation(self.generation, finished))
 
@@ -261,29 +268,29 @@ class Layers:
         found = self.store.stat(self._chunk(chunk))
         return found is not None and found.size_bytes > 0
 
-    def check_reached(self) -> None:
-        """Raise StorageError where this worker does not see what the run has put under the output."""
+    def check_shared(self) -> None:
+        """Raise StorageError if this worker does not see the run's files: the output is not shared by all workers."""
         if self.run and self.store.stat(join(self.output, RECORD)) is None:
             raise StorageError(
                 f"the worker on {platform.node()} does not see {self.output}, where the run began: workers on other "
                 "machines need an --output that all of them reach, s3://, gs:// or a shared mount"
             )
 
-    def forget_chunk(self, chunk: MediaChunk) -> None:
+    def delete_chunk(self, chunk: MediaChunk) -> None:
         self.store.delete(self._chunk(chunk))
         if chunk.chunks > 1:
             self.store.delete(self._chunk(chunk, failed=True))
 
-    def forget_failed(self, media: MediaFile, committed: Iterable[str]) -> None:
+    def delete_failed_chunks(self, media: MediaFile, committed: Iterable[str]) -> None:
         """Delete what is committed of chunks of which all windows failed, so that they are missing."""
-        for name in set(committed).difference(heard(committed)):
+        for name in set(committed).difference(without_failed(committed)):
             self.store.delete(join(self.output, self._transcribed(media), f"{name}.json"))
 
     def commit_translation(self, transcript: Transcript, texts: list[str | None], error: str) -> None:
         content = TranslationObject(transcript.media, _source(transcript), tuple(texts), error)
         self._put(self._translation(transcript.media), content)
 
-    def translated(self, transcript: Transcript) -> tuple[list[str | None], str] | None:
+    def read_translation(self, transcript: Transcript) -> tuple[list[str | None], str] | None:
         """The translated text of each segment (None where it failed) and the last error; None for another text."""
         found = self._get(self._translation(transcript.media), TranslationObject) if self.translation else None
         if found is None or found.of != _source(transcript) or len(found.texts) != len(transcript.segments):
@@ -293,7 +300,7 @@ class Layers:
     def commit_saved(
         self, media: MediaFile, files: Iterable[str], complete: bool, digests: dict[str, str] | None = None
     ) -> None:
-        """Note that these are the files of the media, whole, made with these options."""
+        """Note that these are the files of the recording, whole, made with these options."""
         self._note(media, self.state(media, complete), files, digests or {})
 
     def begin_saving(self, media: MediaFile, files: Iterable[str], digests: dict[str, str], anew: bool) -> bool:
@@ -308,11 +315,11 @@ class Layers:
         return True
 
     def note_left(self, media: MediaFile) -> None:
-        """Note that the media left the input and has no files any more; it may come back."""
+        """Note that the recording left the input and has no files any more; it may come back."""
         self._note(media, LEFT, (), {})
 
     def state(self, media: MediaFile, complete: bool = True) -> str:
-        """The name of what is noted of a media's files: by all that they were made from, and if a part is missing."""
+        """The name of a recording's note: a hash of what its files are made from, and whether a part is missing."""
         digest = _digest(source_id(media), media.id, self._now(self.saved))[:16]
         return digest if complete else incomplete(digest)
 
@@ -339,23 +346,23 @@ class Layers:
         """The states that are noted of a name at this moment, by its hash."""
         return _in_folders(self._names("_work/saved", SAVED, key)).get(key, ())
 
-    def forget_saved(self, key: str, state: str) -> None:
+    def delete_saved_note(self, key: str, state: str) -> None:
         self.store.delete(self._saved(key, state))
 
     def saved_media(self) -> Iterator[MediaFile]:
-        """Every media whose files are noted."""
+        """Every recording whose files are noted."""
         noted = (entry.uri for name, entry in self._below("_work/saved") if _is_ours(name, SAVED))
         for found in map_in_threads(lambda uri: self._get(uri, SavedNote), noted):
             if found:
                 yield found.media
 
     def commit_plan(self, planned: Sequence[PlannedMedia]) -> None:
-        """Keep a part of the plan; the same part again, of a bundle that is retried, is the same object."""
+        """Write a part of the plan; a retried bundle writes the same object again."""
         rows = sorted(planned)
         self._put(join(self.output, "_work/runs", self.run, f"{fingerprint({'rows': rows})}.json"), rows)
 
     def plan(self) -> Iterator[PlannedMedia]:
-        """Everything that this run is to do, each media once."""
+        """Everything that this run is to do, each recording once."""
         known: set[str] = set()
         parts = (entry.uri for name, entry in self._below("_work/runs", self.run) if _is_ours(name, PLAN))
         for part in map_in_threads(lambda uri: self._get(uri, tuple[PlannedMedia, ...]), parts):
@@ -364,7 +371,7 @@ class Layers:
                     known.add(row.source)
                     yield row
 
-    def forget_plans(self) -> None:
+    def delete_other_plans(self) -> None:
         """Delete the plans and the gaps of other runs."""
         for name, entry in self._below("_work/runs"):
             if (_is_ours(name, PLAN) or _is_ours(name, FAILURE)) and not name.startswith(f"{self.run}/"):
@@ -389,25 +396,25 @@ class Layers:
         return {"skipped": known.skipped, "skipped_suffixes": known.skipped_suffixes}
 
     def note_failure(self, media: MediaFile) -> None:
-        """Note that the media failed in this run, for whoever counts."""
+        """Note that the recording failed in this run, for whoever counts."""
         self.store.put(join(self.output, "_work/runs", self.run, "failed", f"{source_id(media)}.json"), b"{}\n")
 
     def failures(self) -> int:
         """How many media failed in this run, in whichever process."""
         return sum(1 for _ in self._names("_work/runs", FAILURE, f"{self.run}/failed"))
 
-    def commit_dead(self, letter: DeadLetter) -> None:
+    def commit_dead_letter(self, letter: DeadLetter) -> None:
         self._put(self._dead(source_id(letter.media), again=letter.code == LOST), letter)
 
-    def dead(self, media: MediaFile) -> DeadLetter | None:
-        letter = self.dead_of(source_id(media))
+    def dead_letter(self, media: MediaFile) -> DeadLetter | None:
+        letter = self.dead_letter_of(source_id(media))
         return letter and letter._replace(media=media)
 
-    def dead_of(self, source: str) -> DeadLetter | None:
-        """Like `dead`, of a media as the layers name it."""
+    def dead_letter_of(self, source: str) -> DeadLetter | None:
+        """Like `dead`, of a recording as the layers name it."""
         return self._get(self._dead(source), DeadLetter) or self._get(self._dead(source, again=True), DeadLetter)
 
-    def forget_dead(self, media: MediaFile) -> None:
+    def delete_dead_letter(self, media: MediaFile) -> None:
         for again in (False, True):
             self.store.delete(self._dead(source_id(media), again))
 
@@ -422,7 +429,7 @@ class Layers:
         return {"asr": asr, "translation": by_llm, "dead": asr}
 
     def _transcribed(self, *media: MediaFile) -> str:
-        """The folder of the asr layer, or of one media in it."""
+        """The folder of the asr layer, or of one recording in it."""
         return join("_work/asr", self._now(self.asr), *map(source_id, media))
 
     def _chunk(self, chunk: MediaChunk, failed: bool = False) -> str:
@@ -462,13 +469,13 @@ _listing = threading.Lock()
 
 
 @functools.lru_cache(maxsize=2)
-def _inventory(layers: Layers) -> Inventory:
+def _inventory(work: WorkStore) -> Inventory:
     """One listing a run in each process: the steps that plan and save need the same."""
-    return layers.list_now()
+    return work.list_now()
 
 
-def forget_inventory() -> None:
-    """List anew when an inventory is next asked for in this process: the same run goes over its work once more."""
+def clear_inventory_cache() -> None:
+    """Forget the cached inventory of this process, so that the next one is listed again."""
     _inventory.cache_clear()
 
 
@@ -483,7 +490,7 @@ def _in_folders(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 @functools.lru_cache(maxsize=100)
 def _only(name: str) -> tuple[str, ...]:
-    """The name alone: nearly every media has the same, "0-of-1", and a million of them share one tuple."""
+    """The name alone: nearly every recording has the same, "0-of-1", and a million of them share one tuple."""
     return (name,)
 
 
@@ -505,8 +512,8 @@ def _all_of(chunks: int) -> frozenset[str]:
     return frozenset(f"{chunk}-of-{chunks}" for chunk in range(chunks))
 
 
-def heard(committed: Iterable[str]) -> tuple[str, ...]:
-    """The names of those chunks of which not all windows failed."""
+def without_failed(committed: Iterable[str]) -> tuple[str, ...]:
+    """The names of the chunks that did not fail."""
     return tuple(name for name in committed if not name.endswith("-failed"))
 
 
@@ -520,7 +527,7 @@ def chunk_name(chunk: MediaChunk) -> str:
 
 
 def file_of(media: MediaFile, suffix: str) -> str:
-    """Where a file that people use of a media lies below the output.
+    """Where a file that people use of a recording lies below the output.
 
     Raises:
         OSError: its name leads elsewhere, which no name that CollectMedia gives does.

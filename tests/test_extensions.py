@@ -170,7 +170,7 @@ def test_each_is_one_file_and_one_registration(toy, a_table, tmp_path, capsys):
             "--translator", "shout", "--translate_to", "fr",
         ])  # fmt: skip
     job = make_job(flags)
-    job.layers.store.put(f"{output}/run.json", b"{}")
+    job.work.store.put(f"{output}/run.json", b"{}")
     with Pipeline("FnApiRunner") as pipeline:
         build(pipeline, job)
     (row,) = table(str(output), "transcripts")
