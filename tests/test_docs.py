@@ -46,7 +46,7 @@ def test_the_first_lines_are_the_two_commands():
     first = README.split("```")[1]
     assert first.split("\n")[1:3] == [
         "script/run      # sets everything up, then transcribes and translates the sample media into out/",
-        "script/test     # sets everything up, then runs the tests",
+        "script/test     # sets everything up, then runs the tests that every change should pass",
     ]
 
 
