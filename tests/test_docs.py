@@ -62,6 +62,7 @@ def run(command, folder):
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
 
 
+@pytest.mark.long(60)
 @pytest.mark.parametrize("page", RUN_PAGES)
 def test_the_python_of_a_page_prints_what_the_page_shows(page, checkout):
     """Its blocks are one program, from top to bottom; what a block prints is in the one of text behind it."""

@@ -13,6 +13,8 @@ import pytest
 
 from tests.conftest import ROOT, SAMPLES, TRUTH
 
+pytestmark = pytest.mark.long(20)
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):

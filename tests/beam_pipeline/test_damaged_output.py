@@ -13,6 +13,8 @@ from tests.runs import counters, files, letters, run, timeless, transcripts
 from tests.servers import ChatStub, upper
 from tests.transforms.test_damage import DAMAGE, LITTER
 
+pytestmark = pytest.mark.long(30)
+
 DONE, USAGE, DEAD_LETTERS = 0, 2, 3
 
 

@@ -33,6 +33,8 @@ from tests.runs import counters, table
 from transforms.records import SpeechWindow, WindowResult
 from transforms.storage import Stores
 
+pytestmark = pytest.mark.long(110)
+
 pytest.importorskip(
     "google.cloud.dataflow_v1beta3", reason="NOT TESTED: no packages of Google's: pip install '.[dataflow]'"
 )

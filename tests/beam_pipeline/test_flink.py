@@ -19,6 +19,8 @@ from tests.conftest import ROOT, SAMPLES
 from tests.flink import need_flink, prism
 from tests.runs import files, letters, names, table, timeless, transcripts
 
+pytestmark = pytest.mark.long(390)
+
 CLIPS = 10
 FLAGS = ["--model", "demo", "--translate_to", "en", "--chunk_minutes", "2"]
 

@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks.fuzz import KINDS, Ran, fuzz_run, grown, make_bases, mutated, sizes
 
+pytestmark = pytest.mark.long(45)
+
 FILES = 100
 SEED = 7
 SLOW = 10  # the machine may have other work

@@ -16,6 +16,8 @@ from tests.conftest import SAMPLES
 from tests.runs import contents, letters, run, table
 from tests.servers import ChatStub, QuietHandler, completion, served, upper
 
+pytestmark = pytest.mark.long(20)
+
 DONE, USAGE, DEAD_LETTERS = 0, 2, 3
 KEY = "translator/key+sentinel==8472"
 SECRET, TOKEN = "store/secret+sentinel==9213", "session/token+sentinel==5526"

@@ -21,6 +21,8 @@ from transforms.dead_letters import CODES, PROBLEMS, RETRYABLE
 from transforms.decode_audio import DecodeConfig, decode
 from transforms.records import MediaChunk
 
+pytestmark = pytest.mark.long(100)
+
 DONE, FAILED, DEAD_LETTERS = 0, 1, 3
 UNLISTED = ["list.m3u8", "loop.mp3"]  # what a folder's listing leaves out has to be named
 # how long a decoder may be silent here: far more than one needs, even on a busy machine

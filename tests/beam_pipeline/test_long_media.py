@@ -12,6 +12,8 @@ import pytest
 from tests.conftest import SAMPLES, TRUTH, pcm_of, write_channels
 from tests.runs import counters, files, layer, letters, run, table, timeless
 
+pytestmark = pytest.mark.long(130)
+
 CHUNKS = 3
 
 

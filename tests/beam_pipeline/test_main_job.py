@@ -167,6 +167,7 @@ def test_nothing_that_is_done_is_done_again(cli, small, tmp_path):
     assert counters(out)["decode.media"] == 3
 
 
+@pytest.mark.long(30)
 @pytest.mark.parametrize(
     "way",
     [
@@ -269,6 +270,7 @@ def test_a_file_and_a_folder_of_one_name_stand_in_nobodys_way(cli, tmp_path):
     assert len(list((tmp_path / "out" / "media").rglob("*.srt"))) >= 2
 
 
+@pytest.mark.long(10)
 def test_the_terminal_shows_a_live_bar(small, tmp_path):
     terminal, worker = pty.openpty()
     fcntl.ioctl(worker, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
@@ -297,6 +299,7 @@ def wait_for_a_transcript(output, run):
         time.sleep(0.05)  # polls a file that another process writes
 
 
+@pytest.mark.long(50)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_run_ends_at_once_leaves_no_process_and_goes_on_where_it_was(cli, tmp_path, number):
     folder, out = tmp_path / "in", tmp_path / "out"

@@ -13,6 +13,8 @@ from tests.proxy import FAULTS, FaultProxy
 from tests.runs import contents, counters, files, letters, place, run, table, timeless, transcripts
 from transforms.storage import join
 
+pytestmark = pytest.mark.long(155)
+
 DONE, DEAD_LETTERS = 0, 3
 MEDIA = "village.opus"
 SAID = " ".join(utterance["text"] for utterance in TRUTH[MEDIA]["utterances"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -56,38 +57,61 @@ def work(output):
 NOTHING = {"decode.media": 0, "decode.failed": 0, "transcribe.windows": 0, "translate.media": 0}
 
 
-@pytest.fixture(params=["local", "moto", "gcs"])
+@pytest.fixture(
+    params=[
+        "local",
+        pytest.param("moto", marks=pytest.mark.long(60)),
+        pytest.param("gcs", marks=pytest.mark.long(60)),
+    ]
+)
 def place(request, tmp_path, monkeypatch):
     """An empty place in each kind of store."""
     return str(tmp_path) if request.param == "local" else request.getfixturevalue(f"{request.param}_place")[1]
 
 
-def test_stopped_after_each_change_in_turn_it_does_exactly_what_is_missing(job, whole, place):
+def first_of_each_kind(changes):
+    """The numbers of the changes that are the first of their kind: what is done, and in which folder."""
+    kinds = [re.match(r"(\w+) (_work/\w+|\w+)", change)[0] for change in changes]  # "put_new _work/asr", "put media"
+    return [number for number, kind in enumerate(kinds, 1) if kind not in kinds[: number - 1]]
+
+
+def check_it_goes_on(job, whole, out, number):
+    """Stop the job behind this change, and see that the next run does exactly what is missing."""
     undisturbed, _ = whole
     committed = contents(undisturbed, "_work/asr")
     windows = {name: len(json.loads(content)["windows"]) for name, content in committed.items()}
     assert len(windows) == len(MEDIA)
-    total = len(job(f"{place}/whole").changes)
-    stopped = 0
-    for number in range(1, total + 1):
-        out = f"{place}/{number}"
-        killed = job(out, stop_after=number)
-        stopped += killed.code == KILLED
-        missing = {name: layer(undisturbed, name) - layer(out, name) for name in ("asr", "translation", "dead")}
-        again = job(out)
-        assert again.code == DEAD_LETTERS, (killed.changes, again.said)
-        assert work(out) == {
-            "decode.media": len(missing["asr"]),
-            "decode.failed": len(missing["dead"]),
-            "transcribe.windows": sum(windows[name] for name in missing["asr"]),
-            "translate.media": len(missing["translation"]),
-        }, killed.changes
-        assert timeless(files(out)) == timeless(files(undisturbed)), killed.changes
-        assert transcripts(out) == transcripts(undisturbed), killed.changes
-        assert letters(out) == letters(undisturbed) == {"noise.mp3": "not_media"}, killed.changes
-        left = {name: layer(out, name) for name in ("asr", "translation", "dead", "saved")}
-        assert left == {name: layer(undisturbed, name) for name in left}, killed.changes
-    assert stopped >= total - 1  # a heartbeat more or less may come in between
+    killed = job(out, stop_after=number)
+    missing = {name: layer(undisturbed, name) - layer(out, name) for name in ("asr", "translation", "dead")}
+    again = job(out)
+    assert again.code == DEAD_LETTERS, (killed.changes, again.said)
+    assert work(out) == {
+        "decode.media": len(missing["asr"]),
+        "decode.failed": len(missing["dead"]),
+        "transcribe.windows": sum(windows[name] for name in missing["asr"]),
+        "translate.media": len(missing["translation"]),
+    }, killed.changes
+    assert timeless(files(out)) == timeless(files(undisturbed)), killed.changes
+    assert transcripts(out) == transcripts(undisturbed), killed.changes
+    assert letters(out) == letters(undisturbed) == {"noise.mp3": "not_media"}, killed.changes
+    left = {name: layer(out, name) for name in ("asr", "translation", "dead", "saved")}
+    assert left == {name: layer(undisturbed, name) for name in left}, killed.changes
+    return killed.code
+
+
+def test_stopped_behind_each_kind_of_change_it_does_exactly_what_is_missing(job, whole, place):
+    numbers = first_of_each_kind(job(f"{place}/whole").changes)
+    assert len(numbers) > 10
+    stopped = [check_it_goes_on(job, whole, f"{place}/{number}", number) == KILLED for number in numbers]
+    assert sum(stopped) >= len(numbers) - 1  # a heartbeat more or less may come in between
+
+
+@pytest.mark.long(80)
+def test_stopped_behind_every_change_in_turn_it_does_exactly_what_is_missing(job, whole, tmp_path):
+    changes = job(tmp_path / "whole").changes
+    numbers = sorted({*range(1, len(changes) + 1)} - {*first_of_each_kind(changes)})
+    stopped = [check_it_goes_on(job, whole, tmp_path / str(number), number) == KILLED for number in numbers]
+    assert sum(stopped) >= len(numbers) - 1
 
 
 def published(output):

@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import ROOT, SAMPLES
 from tests.shell import shell
 
+pytestmark = pytest.mark.long(25)
+
 NAMES = ("transforms", "runners", "ffmpeg", "openai", "numpy", "torch", "onnxruntime", "yaml")
 JOB = f"--input {SAMPLES}/village.opus --output out --model demo"
 WORKERS = "--direct_running_mode=multi_processing --direct_num_workers=2"

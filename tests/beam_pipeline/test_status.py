@@ -118,6 +118,7 @@ def test_a_run_that_was_killed_is_told_from_one_that_lives(folder, tmp_path, cap
     assert "the same command goes on where it was" in printed(capsys, status, out)
 
 
+@pytest.mark.long(30)
 def test_a_run_is_watched_from_its_output_alone_while_it_runs(tmp_path, capsys):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
@@ -168,6 +169,7 @@ def test_more_failures_than_allowed_end_the_run(folder, tmp_path, most, code):
     assert (len(transcripts(out)), len(letters(out))) == (GOOD, BAD)
 
 
+@pytest.mark.long(17)
 def test_a_second_run_on_the_same_output_leaves_with_a_message_and_the_first_ends_whole(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()

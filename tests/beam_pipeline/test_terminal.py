@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import SAMPLES
 from tests.shell import shell
 
+pytestmark = pytest.mark.long(20)
+
 JOB = f'"$PYTHON" -m beam_pipeline --input {SAMPLES}/village.opus --model demo --output out'
 PROGRAM = (
     "\"$PYTHON\" -c 'import sys; from beam_pipeline import terminal; terminal.configure_streams(); {}; sys.exit(3)'"
@@ -36,7 +38,7 @@ def test_a_reader_who_has_seen_enough_is_no_failure(tmp_path, words):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("how", ["tell", "complain"])
+@pytest.mark.parametrize("how", ["print_status", "print_error"])
 def test_news_that_cannot_be_printed_change_nothing(tmp_path, how):
     program = PROGRAM.format(f'[terminal.{how}("more than any pipe holds") for _ in range(20_000)]')
     for line in (f"{program} 2>&1 | head -1", f"{program} >/dev/full 2>/dev/full", f"{program} >&- 2>&-"):

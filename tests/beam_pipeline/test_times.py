@@ -14,6 +14,8 @@ from transforms.media.chunks import ChunkConfig, chunks_of
 from transforms.media.windows import WindowConfig
 from transforms.records import SAMPLE_RATE_HZ, MediaChunk
 
+pytestmark = pytest.mark.long(150)
+
 HOURS_3_S = 3 * 3600
 PAUSES_S = (0.2, 0.5, 1.0, 2.5, 0.3, 7.0, 0.2, 30.0, 1.5, 120.0, 0.7, 600.0)
 NEAR_S = 0.3

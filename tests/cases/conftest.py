@@ -16,6 +16,7 @@ import pytest
 from tests import runs
 
 MAKE = pathlib.Path(__file__).parent / "make"
+SECONDS = 10  # that a file of cases takes, about
 PROGRAMS = ("ffmpeg", "espeak-ng", "sox")
 
 
@@ -31,6 +32,14 @@ class CaseRun(NamedTuple):
         found = pyarrow.parquet.read_table(self.output / table).to_pylist()
         assert len(found) == len({row["id"] for row in found}), f"ids of {table} are not unique"
         return {row["id"]: row for row in found}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every case is made anew by a script, and is a run of its own: long, all of them."""
+    for item in items:
+        if pathlib.Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.long(SECONDS))
 
 
 @pytest.fixture(scope="session")

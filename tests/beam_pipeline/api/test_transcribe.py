@@ -129,6 +129,7 @@ def test_wrong_usage_is_an_exception_with_the_words_of_the_command_line(tmp_path
     assert not out.exists()
 
 
+@pytest.mark.long(4)
 def test_a_run_that_fails_is_an_exception_with_the_cause_and_nothing_else(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
@@ -140,17 +141,20 @@ def test_a_run_that_fails_is_an_exception_with_the_cause_and_nothing_else(tmp_pa
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.long(6)
 def test_too_many_failures_fail_the_call(media, tmp_path):
     with pytest.raises(RunFailedError, match=r"1 of \d media failed, more than --max_failures 0 allows"):
         transcribe(media, tmp_path / "out", model="demo", max_failures=0)
 
 
+@pytest.mark.long(5)
 def test_an_output_that_another_run_writes_to_is_refused(media, tmp_path):
     work = WorkStore(str(tmp_path / "out"), "a", "b", stores=Stores(), run="other")
     with heartbeat(acquire(work), dict), pytest.raises(OutputInUseError, match=r"another run \(other, process"):
         transcribe(media, tmp_path / "out", model="demo")
 
 
+@pytest.mark.long(5)
 def test_a_run_whose_process_dies_is_told_of(media, tmp_path, children):
     def kill():
         while not list((tmp_path / "out").glob("run.json")):
@@ -164,6 +168,7 @@ def test_a_run_whose_process_dies_is_told_of(media, tmp_path, children):
     killer.join()
 
 
+@pytest.mark.long(9)
 def test_what_the_run_logs_reaches_the_callers_log_from_the_callers_levels_on(media, tmp_path, caplog):
     with caplog.at_level(logging.INFO, "beam_pipeline"):
         transcribe(media / "village.opus", tmp_path / "out", model="demo")
@@ -200,6 +205,7 @@ def caller(code, *words):
     return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
 
+@pytest.mark.long(9)
 def test_nothing_of_the_callers_process_is_touched_and_nothing_is_printed(media, tmp_path):
     process = caller(CALLER, media / "village.opus", tmp_path / "out")
     out, err = process.communicate(timeout=120)
@@ -210,6 +216,7 @@ def test_nothing_of_the_callers_process_is_touched_and_nothing_is_printed(media,
     assert err.startswith("The demo model knows a small vocabulary")
 
 
+@pytest.mark.long(11)
 def test_calls_from_threads_run_side_by_side(media, tmp_path):
     results = {}
 
@@ -269,11 +276,13 @@ def stopped(copies, out, number):
     return said
 
 
+@pytest.mark.long(10)
 def test_the_run_of_a_caller_that_is_killed_ends_with_it(copies, tmp_path):
     assert stopped(copies, tmp_path / "out", signal.SIGKILL) == ""
     assert len(list((tmp_path / "out").glob("_work/asr/*/*/*.json"))) < COPIES
 
 
+@pytest.mark.long(25)
 def test_an_interrupt_comes_out_when_the_run_has_ended_and_the_next_call_goes_on(copies, tmp_path):
     out = tmp_path / "out"
     assert stopped(copies, out, signal.SIGINT) == "interrupted []\n"
@@ -285,6 +294,7 @@ def test_an_interrupt_comes_out_when_the_run_has_ended_and_the_next_call_goes_on
     assert result.summary["media"] == COPIES
 
 
+@pytest.mark.long(10)
 def test_places_in_a_store_that_a_config_file_names_are_read_and_written(moto, tmp_path, monkeypatch):
     for setting in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         name = moto.profile.variable(setting)
@@ -309,6 +319,7 @@ def job_in(cluster, run_name):
     return job
 
 
+@pytest.mark.long(40)
 def test_a_job_that_is_left_to_its_cluster_gives_its_rows_when_it_has_ended(flink_cluster, media, tmp_path):
     options = {"model": "demo", "runner": "FlinkRunner", "flink_master": flink_cluster.address}
     result = transcribe(media, tmp_path / "out", no_wait=True, **options)
@@ -334,6 +345,7 @@ ON_FLINK = """
 """
 
 
+@pytest.mark.long(40)
 def test_an_interrupt_cancels_the_job_in_the_cluster(flink_cluster, copies, tmp_path):
     process = caller(ON_FLINK, copies, tmp_path / "out", flink_cluster.address)
     until = time.monotonic() + 200

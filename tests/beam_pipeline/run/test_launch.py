@@ -38,6 +38,7 @@ def test_a_model_that_cannot_be_had_fails_the_run_with_one_message(tmp_path):
     assert "Traceback" not in done.err
 
 
+@pytest.mark.long(17)
 def test_a_model_on_the_hub_is_the_commit_that_its_branch_is_at_when_the_run_starts(tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     shutil.copy(SAMPLES / "letter.flac", tmp_path / "in")

@@ -17,6 +17,8 @@ from tests.gcs import new_bucket
 from tests.runs import names
 from transforms.storage import Stores
 
+pytestmark = pytest.mark.long(15)
+
 pytest.importorskip(
     "google.cloud.dataflow_v1beta3", reason="NOT TESTED: no packages of Google's: pip install '.[dataflow]'"
 )
