@@ -32,6 +32,8 @@ from runners.flink.worker import environment
 from tests.conftest import ROOT
 from tests.servers import QuietHandler, served
 
+pytestmark = pytest.mark.long(40)
+
 INPUT = ["--input", str(ROOT / "examples/media/letter.flac"), "--model", "demo"]
 
 

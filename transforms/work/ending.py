@@ -17,7 +17,7 @@ def end_run(work: WorkStore, lease: Lease, record: dict[str, Any] | None, code: 
     """Finish the generation of a run that came to its end, say in run.json how it ended, and give the output back.
 
     Args:
-        layers: of the run, in its generation.
+        work: of the run, in its generation.
         record: run.json as it is; None where there is none to go on with.
         figures: what else run.json is to say.
 

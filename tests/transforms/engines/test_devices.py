@@ -24,6 +24,7 @@ def claim_in_another_process(folder):
     return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True, env=environment)
 
 
+@pytest.mark.long(13)
 def test_each_process_claims_a_gpu_of_its_own_and_lets_go_when_it_dies(tmp_path):
     first, second = claim_in_another_process(tmp_path), None
     try:

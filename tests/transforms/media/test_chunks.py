@@ -58,6 +58,7 @@ def chunks(path: pathlib.Path, config: ChunkConfig = CHUNKS) -> list[MediaChunk]
     return chunks_of(MediaChunk(media_of(path), chunks=0), config)
 
 
+@pytest.mark.long(90)
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_chunk_has_its_own_samples_at_their_place(name, tmp_path):
     path = made(tmp_path, name)

@@ -13,6 +13,8 @@ from tests.proxy import FAULTS, FaultProxy
 from transforms.storage import ChangedError, StorageError, Stores, join
 from transforms.storage.profiles import S3Profile
 
+pytestmark = pytest.mark.long(70)
+
 TIMEOUT_S = 1.0
 # longer than all attempts with all pauses: what takes longer hangs
 PATIENCE_S = 45
