@@ -20,6 +20,8 @@ from tests.conftest import ROOT, SAMPLES, TRUTH
 from tests.runs import letters, transcripts
 from transforms.media.ffmpeg_command import find_ffmpeg
 
+pytestmark = pytest.mark.long(75)
+
 AROUND_S = 0.3  # of the pauses around an utterance, which come with it
 # What the set says was said, where it differs from what the demo model hears, which is each word as it was said.
 CHANGED = {

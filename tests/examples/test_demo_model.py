@@ -13,6 +13,8 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from transforms.engines.catalog import DEMO_FOLDER
 from transforms.media.ffmpeg_command import find_ffmpeg
 
+pytestmark = pytest.mark.long(55)
+
 WINDOWS = pathlib.Path(__file__).parents[1] / "data" / "demo_model"
 SAMPLE_RATE_HZ = 16_000
 NO_SPEECH = 0.6

@@ -11,6 +11,8 @@ import pytest
 from examples.make_walkthrough import NOTEBOOK, executed
 from tests.conftest import ROOT, SAMPLES, TRUTH
 
+pytestmark = pytest.mark.long(45)
+
 SHOWN = ("letter.flac", "market.mp4", "two languages.m4a")
 FAILED = "media/gone.mp4"
 
