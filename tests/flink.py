@@ -17,6 +17,10 @@ from runners.flink.parts import FlinkError
 from tests.conftest import ROOT
 
 
+# Two workers of one test run would find the same port free, and take one cluster for their own.
+FIRST_PORT = 8081 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
 def need_flink() -> None:
     """Skip the test where Java, or what a cluster is made of, cannot be had."""
     try:
@@ -35,7 +39,7 @@ class FlinkCluster:
 
     def up(self) -> None:
         """Start what is missing of it."""
-        port = int(self.address.rpartition(":")[2] or cluster.free_port(8081))
+        port = int(self.address.rpartition(":")[2] or cluster.free_port(FIRST_PORT))
         os.environ.setdefault("PYTHONPATH", str(ROOT))
         self.address = cluster.up(self.home, port, taskmanagers=2, slots=1, memory="1280m")
 
