@@ -16,7 +16,6 @@ from runners.flink import cluster, parts
 from runners.flink.parts import FlinkError
 from tests.conftest import ROOT
 
-
 # Two workers of one test run would find the same port free, and take one cluster for their own.
 FIRST_PORT = 8081 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
