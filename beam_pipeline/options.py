@@ -42,6 +42,8 @@ class Option:
     layer: str = ""
     # the derived setting by which it reaches that layer's fingerprint; "" for its own value
     through: str = ""
+    # outputs were begun before it was an option: at its default it is in no fingerprint
+    later: bool = False
     terminal: bool = False  # of use on a terminal alone: no form of a template has it
 
     @property
@@ -131,6 +133,38 @@ STEPS: dict[str, tuple[Option, ...]] = {
             "no_speech_threshold", "no-speech probability from which an unsure window is silent",
             0.6, float, layer="asr",
         ),
+        Option(
+            "logprob_threshold", "mean log probability of the tokens below which a text is unsure",
+            -1.0, float, layer="asr", later=True,
+        ),
+        Option(
+            "compression_ratio_threshold",
+            "a window's text that zlib packs better than this is a loop if it repeats itself in a row; above "
+            "twice this it always is",
+            2.4, float, layer="asr", later=True,
+        ),
+        Option(
+            "max_repeats", "a phrase that comes more often than this in a row is a loop",
+            5, int, layer="asr", later=True,
+        ),
+        Option(
+            "max_words_per_s", "words per second of speech above which a window's text is too dense",
+            10.0, float, layer="asr", later=True,
+        ),
+        Option(
+            "max_chars_per_s", "characters per second of speech above which a window's text is too dense",
+            40.0, float, layer="asr", later=True,
+        ),
+        Option(
+            "min_words_per_s",
+            "words per second of speech below which a window's text is too sparse, if its characters are too few",
+            0.4, float, layer="asr", later=True,
+        ),
+        Option(
+            "min_chars_per_s",
+            "characters per second of speech below which a window's text is too sparse, if its words are too few",
+            2.0, float, layer="asr", later=True,
+        ),
     ),
     "TranslateText": (
         Option(
@@ -205,7 +239,11 @@ def settings(layer: str, values: Mapping[str, Any], **derived: Any) -> dict[str,
     Raises:
         ValueError: an option of the layer would be forgotten.
     """
-    own = [option for option in OPTIONS.values() if option.layer == layer]
+    own = [
+        option
+        for option in OPTIONS.values()
+        if option.layer == layer and not (option.later and option.is_default(values[option.name]))
+    ]
     if missing := {option.through for option in own if option.through} - derived.keys():
         raise ValueError(f"the fingerprint of the {layer} layer forgets {', '.join(sorted(missing))}")
     plain = {option.name: values[option.name] for option in own if not option.through}

@@ -31,7 +31,8 @@ def build(pipeline: beam.Pipeline, job: Job) -> beam.PCollection[dict[str, Any]]
         | "CollectMedia" >> CollectMedia(job.inputs, job.watch)
         | "PlanWork" >> PlanWork(job.work, job.plan, job.watch)
         | "DecodeAudio" >> DecodeAudio(job.work, job.decode, job.watch)
-        | "TranscribeSpeech" >> TranscribeSpeech(SpeechHandler(job.engine), job.work, job.provenance, job.watch)
+        | "TranscribeSpeech"
+        >> TranscribeSpeech(SpeechHandler(job.engine, job.thresholds), job.work, job.provenance, job.watch)
         | "TranslateText" >> TranslateText(job.work, job.translate, job.watch)
         | "SaveMedia" >> SaveMedia(job.work, job.save, job.watch)
         | "WriteDataset" >> WriteDataset(job.work, job.provenance, job.dataset, job.watch)

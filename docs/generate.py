@@ -22,7 +22,7 @@ from beam_pipeline.api.child import NOT_FROM_PYTHON
 from beam_pipeline.options import Option
 from beam_pipeline.parser import default_text
 from transforms.dataset.schema import DEAD_LETTERS, SCHEMA_VERSION, SEGMENTS, TABLES, TRANSCRIPTS
-from transforms.dead_letters import CODES, PROBLEMS, RETRYABLE
+from transforms.dead_letters import CODES, HARMLESS, PROBLEMS, RETRYABLE
 from transforms.inputs.folders import REASONS
 from transforms.media.suffixes import AUDIO, VIDEO
 
@@ -98,7 +98,7 @@ def failures_page() -> str:
         "A recording that cannot be done is a row of `dead_letters`; the others are not touched, and the run ends "
         "with exit code 3. A dead letter is remembered: a later run tries it again when the file changes, or with "
         "`--retry_failed`. What went wrong inside a recording with a transcript is in its `problems`, and its "
-        "`status` is `partial`.\n"
+        f"`status` is `partial`, but for {' and '.join(f'`{code}`' for code in sorted(HARMLESS))}.\n"
     )
     lines += ["## Codes of dead letters\n", "| code | what to do | may another try help |", "|---|---|---|"]
     lines += [

@@ -54,11 +54,16 @@ PROBLEMS = {  # of a recording that still has a transcript
     "engine_failed": "The model failed on this window. `--retry_failed` tries chunks again of which none worked.",
     "not_a_number": "The model gave no numbers for this window; its text may be wrong: try `--dtype float32`.",
     "token_limit": "The text of this window ran into the model's token limit, so its end is missing.",
+    "repetition": "A loop of text stands here in place of what was said. Try a larger model, or give `--language`.",
+    "too_dense": "More text than anybody can say in the time: some is invented. Try a larger model.",
+    "too_sparse": "Hardly any text for much speech: some may be missing. Listen to it, or try a larger model.",
+    "behind_end": "Text begins where its audio has ended, and was not said. Report it to whoever made the engine.",
+    "low_confidence": "The model is unsure of these words; none is known to be missing. Try a larger model.",
     "quiet": "Speech was recorded far too quietly, and was raised; look at the recorder's gain. Its text is whole.",
     "translation_failed": "The translator gave no usable answer for this cue. The next run asks for it again.",
 }
 # problems that leave the text whole: status and coverage know nothing of them
-HARMLESS = {"quiet"}
+HARMLESS = {"quiet", "low_confidence"}
 RETRYABLE = {"missing", "broken_link", "not_fetched", "no_match", "unreadable", "store_failed", "changed"}
 RETRYABLE |= {
     "decoder_timeout",

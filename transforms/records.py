@@ -158,6 +158,14 @@ class Segment(NamedTuple):
     no_speech_prob: float | None = None
 
 
+class Verdict(NamedTuple):
+    """What is wrong with what a model made of one window."""
+
+    code: str  # of a problem: docs/failures.md lists them
+    message: str
+    again: bool = True  # whether another attempt at the window may do better
+
+
 class WindowTranscription(NamedTuple):
     """What a model made of one window: `texts` holds a tuple of segments for each task that was asked for.
 
@@ -173,6 +181,7 @@ class WindowTranscription(NamedTuple):
     unmeasured: bool = False  # a figure of the model's was no number
     infer_s: float = 0.0  # this window's share of the wall-clock time of its batch
     error: str = ""
+    verdict: Verdict | None = None
 
 
 class WindowResult(NamedTuple):

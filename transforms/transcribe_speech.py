@@ -132,9 +132,11 @@ class JoinWindows(StepDoFn):
             yield GlobalWindows.windowed_value(lost)
 
     def _count(self, result: WindowResult) -> None:
-        if result.transcription:
-            heard_ms, work_ms = round(result.duration_s * 1000), round(result.transcription.infer_s * 1000)
-            self._metrics.count(windows=1, audio_ms=heard_ms, work_ms=work_ms)
+        heard = result.transcription
+        if heard:
+            heard_ms, work_ms = round(result.duration_s * 1000), round(heard.infer_s * 1000)
+            doubted = {f"windows_{heard.verdict.code}": 1} if heard.verdict else {}
+            self._metrics.count(windows=1, audio_ms=heard_ms, work_ms=work_ms, **doubted)
 
 
 def join_windows(results: list[WindowResult]) -> ChunkTranscript | DeadLetter:

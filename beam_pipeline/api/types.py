@@ -55,6 +55,21 @@ class Options(TypedDict, total=False):
     batch_size: int
     # no-speech probability from which an unsure window is silent
     no_speech_threshold: float
+    # mean log probability of the tokens below which a text is unsure
+    logprob_threshold: float
+    # a window's text that zlib packs better than this is a loop if it repeats itself in a row; above twice this it
+    # always is
+    compression_ratio_threshold: float
+    # a phrase that comes more often than this in a row is a loop
+    max_repeats: int
+    # words per second of speech above which a window's text is too dense
+    max_words_per_s: float
+    # characters per second of speech above which a window's text is too dense
+    max_chars_per_s: float
+    # words per second of speech below which a window's text is too sparse, if its characters are too few
+    min_words_per_s: float
+    # characters per second of speech below which a window's text is too sparse, if its words are too few
+    min_chars_per_s: float
     # language to translate to, such as en
     translate_to: str
     # whisper: the model itself, into English; openai: any OpenAI-compatible server, key in OPENAI_API_KEY; whisper

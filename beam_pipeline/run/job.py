@@ -21,6 +21,7 @@ from transforms.engines.catalog import DEMO_NOTICE, ModelFacts, commit_of
 from transforms.engines.languages import known_code, target_code
 from transforms.engines.protocol import Engine
 from transforms.engines.registry import ENGINES
+from transforms.engines.verdict import USUAL, Thresholds
 from transforms.inputs.listing import Inputs
 from transforms.media.chunks import ChunkConfig
 from transforms.media.windows import WindowConfig
@@ -52,6 +53,7 @@ class Job:
     save: SaveConfig
     dataset: DatasetConfig
     watch: Watch = UNWATCHED
+    thresholds: Thresholds = USUAL
 
     @property
     def output(self) -> str:
@@ -123,6 +125,7 @@ def make_job(flags: argparse.Namespace, commit: str = "") -> Job:
             audio_is_kept=flags.keep_audio,
             keep_missing=flags.keep_missing,
         ),
+        thresholds=Thresholds.from_options(vars(flags)),
     )
 
 

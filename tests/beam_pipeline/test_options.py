@@ -17,6 +17,7 @@ from beam_pipeline.parser import parse
 from beam_pipeline.run.job import make_job
 from tests.conftest import ROOT, SAMPLES
 from transforms.decode_audio import DecodeConfig
+from transforms.engines.verdict import Thresholds
 from transforms.engines.whisper_settings import WhisperSettings
 from transforms.media.windows import WindowConfig
 from transforms.plan_work import PlanConfig
@@ -81,6 +82,11 @@ def test_a_flag_that_nobody_knows_is_refused_with_the_nearest(words, advice, cap
         (["--decode_timeout_s", "-1"], "must be above 0"),
         (["--max_media_hours", "0"], "must be above 0"),
         (["--no_speech_threshold", "9"], "is a probability"),
+        (["--logprob_threshold", "1"], "is at most 0"),
+        (["--compression_ratio_threshold", "nan"], "it is at least 1"),
+        (["--max_repeats", "0"], "every phrase is there once"),
+        (["--min_words_per_s", "11"], "from 0 up, in this order"),
+        (["--max_chars_per_s", "nan"], "from 0 up, in this order"),
         (["--translate_concurrency", "0"], "at least one recording at once"),
         (["--translate_to", "en", "--openai_base_url", "http://me:secret@host/v1"], "must hold no password"),
         (["--model", "nothere"], "no such folder"),
@@ -209,6 +215,8 @@ def test_the_help_names_every_flag_under_its_step(capsys):
 OTHER = {  # another value of each option, as a command line has it
     "chunk_minutes": "7", "audio_track": "1", "channels": "split", "max_window_s": "5", "vad_threshold": "0.6",
     "language": "hi", "languages": "hi en", "no_speech_threshold": "0.5", "translate_to": "de",
+    "logprob_threshold": "-0.5", "compression_ratio_threshold": "3", "max_repeats": "9", "max_words_per_s": "8",
+    "max_chars_per_s": "30", "min_words_per_s": "0.2", "min_chars_per_s": "1",
     "translate_model": "other", "formats": "srt", "model_revision": "", "model": str(SAMPLES), "engine": "",
     "translator": "",
     "input": "x", "output": "", "config": "", "suffixes": ".xyz",
@@ -245,11 +253,26 @@ def test_the_fingerprints_are_those_of_outputs_that_earlier_versions_began():
     assert (job().work.asr, job().work.saved) == ("9c0cf37ec19c", "74a00c1d90a6")
 
 
+def test_an_option_that_came_later_is_in_a_fingerprint_only_where_it_is_not_as_it_comes():
+    values = {name: option.default for name, option in OPTIONS.items()}
+    later = {name for name, option in OPTIONS.items() if option.later}
+    derived = {"model": "m", "tasks": (), "windows": {}}
+    assert not later & settings("asr", values, **derived).keys()
+    assert settings("asr", {**values, "max_repeats": 9}, **derived)["max_repeats"] == 9
+
+
+def test_thresholds_reach_the_engine_and_whoever_judges_it():
+    made = job("--logprob_threshold", "-0.5", "--no_speech_threshold", "0.3", "--max_repeats", "9")
+    assert made.thresholds == Thresholds(logprob_threshold=-0.5, no_speech_threshold=0.3, max_repeats=9)
+    assert made.engine.settings.thresholds == made.thresholds
+
+
 def test_the_defaults_of_the_flags_are_those_of_the_steps():
     made = job()
     assert made.decode == dataclasses.replace(DecodeConfig(), windows=made.decode.windows)
     assert made.decode.windows == WindowConfig(max_window_s=made.model.longest_window_s)
     assert made.engine.settings == WhisperSettings(made.model)
+    assert made.thresholds == Thresholds()
     assert made.translate == TranslateConfig()
     assert made.save == SaveConfig()
     assert made.plan == PlanConfig()

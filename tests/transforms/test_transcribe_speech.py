@@ -11,6 +11,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from transforms.dofns.metrics import UNWATCHED
 from transforms.engines.handler import SpeechHandler
+from transforms.engines.verdict import Thresholds, judge
 from transforms.plan_work import Plan, PlanConfig
 from transforms.records import (
     AudioFacts,
@@ -234,7 +235,25 @@ def test_a_recording_that_left_the_input_is_not_tried_again(tmp_path):
 def test_a_window_whose_figures_are_no_numbers_is_a_problem_of_its_media(tmp_path):
     texts = {"transcribe": (Segment(0.0, 1.0, "a", "hi"),)}
     heard = WindowTranscription(texts, "hi", 0.5, None, None, unmeasured=True)
-    joined = join_windows([WindowResult(window, 1.0, heard) for window in windows("m", ["a"])])
+    [window] = windows("m", ["a"])
+    heard = heard._replace(verdict=judge(window, heard, Thresholds()))
+    joined = join_windows([WindowResult(window, 1.0, heard)])
     [outputs] = commit(joined, WorkStore(str(tmp_path), "asr", "saved"), PROVENANCE)
     assert (outputs.status, outputs.avg_logprob, outputs.no_speech_prob) == ("partial", None, None)
     assert [(each.where, each.code) for each in outputs.problems] == [("window 0", "not_a_number")]
+
+
+def test_a_loop_is_counted_and_a_problem_at_its_second_of_its_recording_alone(tmp_path):
+    elements = [*windows("looping", ["a", "ka " * 448]), *windows("good", ["b"])]
+
+    def told(transcript):
+        return transcript.media.id, transcript.status, [(each.where, each.code) for each in transcript.problems]
+
+    with TestPipeline("FnApiRunner") as pipeline:
+        step = TranscribeSpeech(SpeechHandler(EchoEngine()), WorkStore(str(tmp_path), "asr", "saved"), PROVENANCE)
+        expected = [("looping", "partial", [("second 1.0", "repetition")]), ("good", "ok", [])]
+        created = pipeline | beam.Create(elements, reshuffle=False)
+        assert_that(created | step | beam.Map(told), equal_to(expected))
+    counted = {each.key.metric.name: each.result for each in pipeline.result.metrics().query()["counters"]}
+    doubted = {name: value for name, value in counted.items() if name.startswith("windows_") and value}
+    assert (counted["windows"], doubted) == (3, {"windows_repetition": 1})

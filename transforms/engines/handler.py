@@ -18,6 +18,7 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from transforms.engines.catalog import ModelError
 from transforms.engines.protocol import Engine, LoadedModel
+from transforms.engines.verdict import USUAL, Thresholds, judge
 from transforms.records import SpeechWindow, WindowResult, WindowTranscription
 from transforms.storage.secrets import redacted
 
@@ -31,15 +32,15 @@ class SpeechHandler(ModelHandler[SpeechWindow, WindowResult, LoadedModel]):
     """Runs a LoadedModel in Beam's RunInference on batches made upstream.
 
     `run_inference` returns exactly one result per window, in order. When a batch fails it is halved until the windows
-    that cannot be done stand alone; those carry the error, the others are unharmed.
+    that cannot be done stand alone; those carry the error, the others are unharmed, each with the verdict on it.
     """
 
     _room = sys.maxsize  # windows that fit the device, as far as is known
     _worked, _failed = False, 0
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, thresholds: Thresholds = USUAL) -> None:
         super().__init__()
-        self.engine = engine
+        self.engine, self._thresholds = engine, thresholds
 
     def load_model(self) -> LoadedModel:
         """The model, loaded once a process.
@@ -73,7 +74,11 @@ class SpeechHandler(ModelHandler[SpeechWindow, WindowResult, LoadedModel]):
         if not windows:
             return []
         try:
-            return _checked(model.transcribe(windows), windows)
+            heard = _checked(model.transcribe(windows), windows)
+            return [
+                each._replace(verdict=judge(window, each, self._thresholds))
+                for window, each in zip(windows, heard, strict=True)
+            ]
         except Exception as error:
             failure, out_of_memory = redacted(f"{type(error).__name__}: {error}"), is_out_of_memory(error)
             if is_broken_device(error):

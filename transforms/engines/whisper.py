@@ -7,13 +7,14 @@ from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from transforms.engines.catalog import ModelFacts, describe, known_languages
+from transforms.engines.verdict import Thresholds
 from transforms.engines.whisper_settings import WhisperSettings
 
 if TYPE_CHECKING:
     from transforms.engines.devices import Placement
     from transforms.engines.whisper_model import WhisperModel
 
-OPTIONS = ("device", "dtype", "batch_size", "no_speech_threshold")  # called as the settings call them
+OPTIONS = ("device", "dtype", "batch_size")  # called as the settings call them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,8 @@ class WhisperEngine:
     def from_options(cls, options: Mapping[str, Any]) -> Self:
         model = describe(options["model"], options["model_revision"])
         chosen = {name: options[name] for name in OPTIONS}
-        return cls(WhisperSettings(model, options["model_revision"], **chosen))
+        thresholds = Thresholds.from_options(options)
+        return cls(WhisperSettings(model, options["model_revision"], thresholds=thresholds, **chosen))
 
     @property
     def model(self) -> ModelFacts:

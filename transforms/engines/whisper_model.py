@@ -24,6 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 from transforms.engines.catalog import ModelError, fetch_config
 from transforms.engines.devices import Placement
 from transforms.engines.turns import Stretch, Turn, joined, part, stretches, turns
+from transforms.engines.verdict import is_silence
 from transforms.engines.whisper_settings import WhisperSettings
 from transforms.records import SAMPLE_RATE_HZ, Segment, SpeechWindow, WindowTranscription
 from transforms.storage.secrets import redacted
@@ -33,8 +34,6 @@ SAMPLES_PER_STATE = 320  # of the encoder's
 STATES = 500  # that a stretch of speech is first judged by
 # a stretch that its states make less likely to be in its window's language is looked at by itself
 DOUBT = 0.6
-# openai/whisper's: a window over the no-speech threshold is silent unless its text is likelier
-UNSURE = -1.0
 
 T = TypeVar("T")
 
@@ -283,7 +282,7 @@ class WhisperModel:
         return Decoded(tuple(segment for segment in spoken if segment.text), round(avg_logprob, 3), truncated)
 
     def _heard(self, found: Detected, main: Decoded, texts: dict[str, Decoded]) -> WindowTranscription:
-        silent = found.no_speech_prob > self._settings.no_speech_threshold and main.avg_logprob < UNSURE
+        silent = is_silence(found.no_speech_prob, main.avg_logprob, main.segments, self._settings.thresholds)
         return WindowTranscription(
             texts={task: () if silent else text.segments for task, text in texts.items()},
             language=found.language,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from transforms.engines.catalog import ModelFacts
-
-NO_SPEECH = 0.6  # openai/whisper's threshold
+from transforms.engines.verdict import USUAL, Thresholds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,10 +19,13 @@ class WhisperSettings:
     device: str = "auto"  # "cuda", "cuda:1", "mps", "cpu"
     dtype: str = "auto"  # "float32", "bfloat16", "float16"
     batch_size: int = 0  # windows; 0 chooses by the device's memory
-    no_speech_threshold: float = NO_SPEECH
+    thresholds: Thresholds = USUAL
 
     def __post_init__(self) -> None:
         if self.batch_size < 0:
             raise ValueError(f"batch_size is {self.batch_size}: give a number of windows, or 0 to have it chosen")
-        if not 0 <= self.no_speech_threshold <= 1:
-            raise ValueError(f"no_speech_threshold is {self.no_speech_threshold}: it is a probability")
+
+    @property
+    def no_speech_threshold(self) -> float:
+        """The no-speech probability from which a stretch tells no language."""
+        return self.thresholds.no_speech_threshold

@@ -22,6 +22,8 @@ from transforms.records import (
 from transforms.storage.texts import clean
 from transforms.work.store import LOST, WorkStore
 
+OF_A_WINDOW = {"not_a_number", "token_limit"}  # verdicts whose place is a window; that of others is a time
+
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
@@ -214,11 +216,10 @@ def _problem(window: SpeechWindow, heard: WindowTranscription) -> Problem | None
         where = f"chunk {window.chunk.chunk}, {where}"
     if heard.error:
         return Problem(where, "engine_failed", heard.error)
-    if heard.unmeasured:
-        return Problem(where, "not_a_number", "the model's figures for this window are no numbers")
-    if heard.truncated:
-        return Problem(where, "token_limit", "the text ran into the model's limit; its end is missing")
-    return None
+    if not heard.verdict:
+        return None
+    code, message, _ = heard.verdict
+    return Problem(where if code in OF_A_WINDOW else f"second {window.start_s:.1f}", code, message)
 
 
 def _merged(chunks: Sequence[ChunkTranscript]) -> AudioFacts:

@@ -10,6 +10,7 @@ import pytest
 from transforms.engines import handler
 from transforms.engines.catalog import ModelError
 from transforms.engines.handler import SpeechHandler
+from transforms.engines.verdict import Thresholds
 from transforms.records import MediaChunk, MediaFile, Segment, SpeechWindow, WindowTranscription
 
 MEDIA = MediaFile("m", "m", "/m", "v")
@@ -167,3 +168,27 @@ def test_a_window_whose_times_are_no_numbers_fails_alone():
     bad, good = [result.transcription for result in infer([window("bad"), window("good")], Timeless())]
     assert "a time that is no number" in bad.error
     assert not good.error
+
+
+def test_each_window_is_judged_by_the_thresholds_alone_or_in_a_batch():
+    class Looping(FakeModel):
+        def transcribe(self, windows):
+            said = {b"loop": "ka " * 448, b"unsure": "a b c", b"good": "a b c"}
+            return [
+                WindowTranscription(
+                    {"transcribe": (Segment(0.0, 0.0, said[each.pcm], "hi"),)},
+                    "hi",
+                    1.0,
+                    -1.5 if each.pcm == b"unsure" else -0.1,
+                )
+                for each in windows
+            ]
+
+    def codes(found):
+        return [each.transcription.verdict and each.transcription.verdict.code for each in found]
+
+    windows = [window("good"), window("loop"), window("unsure"), window("good")]
+    assert codes(infer(windows, Looping())) == [None, "repetition", "low_confidence", None]
+    assert codes(infer(windows[1:2], Looping())) == ["repetition"]
+    lenient = SpeechHandler(FakeEngine(), Thresholds(logprob_threshold=-2.0))
+    assert codes(lenient.run_inference(windows, Looping())) == [None, "repetition", None, None]

@@ -10,13 +10,14 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from tests.conftest import demo_handler, windows_of
+from tests.conftest import SAMPLES, demo_handler, windows_of
 from transforms.engines import whisper_model
 from transforms.engines.catalog import DEMO_FOLDER, ModelError, describe
 from transforms.engines.turns import part, stretches
 from transforms.engines.whisper import WhisperEngine
-from transforms.engines.whisper_model import split_at_timestamps
+from transforms.engines.whisper_model import Decoded, Detected, split_at_timestamps
 from transforms.engines.whisper_settings import WhisperSettings
+from transforms.records import Segment
 
 FIRST = 1000  # a made-up id of the first timestamp
 
@@ -146,6 +147,23 @@ def test_a_window_without_speech_says_so(demo_model, kind):
     samples = {"zeros": 0 * time, "noise": noise, "hum": 3000 * np.sin(2 * np.pi * 50 * time)}[kind]
     window = windows_of("letter.flac")[0]._replace(pcm=samples.astype("<i2").tobytes())
     assert hear([window], demo_model)[0].no_speech_prob > 0.9
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in SAMPLES.iterdir() if path.suffix != ".json"))
+def test_right_speech_has_no_verdict(demo_model, name):
+    heard = [window for window in windows_of(name, ("transcribe", "translate")) if window.pcm]
+    assert heard
+    assert [each.transcription.verdict for each in demo_handler().run_inference(heard, demo_model)] == [None] * len(
+        heard
+    )
+
+
+def test_a_text_heard_in_what_is_no_speech_goes_but_for_a_loop(demo_model):
+    no_speech = Detected("hi", 1.0, 0.99)
+    for text, kept in (("and thanks", 0), ("का " * 448, 1)):
+        decoded = Decoded((Segment(0.0, 2.0, text, "hi"),), -2.0, True)
+        heard = demo_model._heard(no_speech, decoded, {"transcribe": decoded})
+        assert (len(heard.texts["transcribe"]), heard.truncated) == (kept, bool(kept))
 
 
 def test_a_text_that_runs_into_the_token_limit_is_said_to_be_cut(monkeypatch, mixed):

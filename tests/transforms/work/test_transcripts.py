@@ -2,8 +2,28 @@ from __future__ import annotations
 
 import pytest
 
-from transforms.records import AudioFacts, ChunkTranscript, MediaChunk, MediaFile, Problem, Segment, WindowRecord
-from transforms.work.transcripts import Provenance, assemble, in_order, main_language, with_texts, with_translations
+from transforms.dead_letters import PROBLEMS
+from transforms.records import (
+    AudioFacts,
+    ChunkTranscript,
+    MediaChunk,
+    MediaFile,
+    Problem,
+    Segment,
+    SpeechWindow,
+    Verdict,
+    WindowRecord,
+    WindowTranscription,
+)
+from transforms.work.transcripts import (
+    Provenance,
+    assemble,
+    in_order,
+    main_language,
+    window_record,
+    with_texts,
+    with_translations,
+)
 
 AUDIO = AudioFacts(20.0, 20.0, 44_100, 2, "aac", 15.0, 0.5)
 CHUNK = MediaChunk(MediaFile("m", "a.mp4", "/a.mp4", "v"))
@@ -92,3 +112,24 @@ def test_a_cue_without_a_translation_is_a_problem_and_asked_for_again():
     assert (partly.status, partly.complete, partly.translation) == ("partial", False, "k")
     assert partly.problems == (Problem("cue 2", "translation_failed", "server broke"),)
     assert with_texts(transcript, ["k", "kh"], "", "en").complete
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "where"),
+    [
+        ("repetition", "partial", "second 12.5"),
+        ("too_dense", "partial", "second 12.5"),
+        ("too_sparse", "partial", "second 12.5"),
+        ("behind_end", "partial", "second 12.5"),
+        ("low_confidence", "ok", "second 12.5"),
+        ("token_limit", "partial", "window 3"),
+        ("not_a_number", "partial", "window 3"),
+    ],
+)
+def test_a_verdict_is_a_problem_at_its_place_and_tells_the_status(code, status, where):
+    heard = WindowTranscription({"transcribe": (seg(0, 1),)}, "hi", 1.0, verdict=Verdict(code, "why"))
+    window = SpeechWindow(CHUNK, 3, 200_000, b"")
+    transcript = whole([window_record(window, 5.0, heard)])
+    assert (transcript.status, transcript.problems) == (status, (Problem(where, code, "why"),))
+    assert transcript.segments[0].start == 12.5
+    assert code in PROBLEMS
