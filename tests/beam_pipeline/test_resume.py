@@ -99,6 +99,7 @@ def check_it_goes_on(job, whole, out, number):
     return killed.code
 
 
+@pytest.mark.long(200)
 def test_stopped_behind_each_kind_of_change_it_does_exactly_what_is_missing(job, whole, place):
     numbers = first_of_each_kind(job(f"{place}/whole").changes)
     assert len(numbers) > 10
@@ -173,6 +174,7 @@ def test_starting_anew_goes_on_where_it_was_killed(job, whole, tmp_path):
     assert work(out)["decode.media"] == len(total)
 
 
+@pytest.mark.long(30)
 def test_a_killed_retry_loses_no_dead_letter(job, whole, tmp_path):
     changes = len(job(shutil.copytree(whole[0], tmp_path / "whole"), "--retry_failed").changes)
     for number in range(1, changes + 1):

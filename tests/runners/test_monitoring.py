@@ -37,10 +37,13 @@ RULES = [
     for rule in group["rules"]
 ]
 PANELS = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("prometheus") and shutil.which("promtool")),
-    reason="NOT TESTED: no prometheus and promtool on PATH (Debian's package prometheus)",
-)
+pytestmark = [
+    pytest.mark.long(110),
+    pytest.mark.skipif(
+        not (shutil.which("prometheus") and shutil.which("promtool")),
+        reason="NOT TESTED: no prometheus and promtool on PATH (Debian's package prometheus)",
+    ),
+]
 
 
 def queries(job: str) -> list[str]:
@@ -148,7 +151,6 @@ def watched(request, tmp_path_factory):
         yield run
 
 
-@pytest.mark.long(100)
 def test_every_query_of_the_dashboard_and_of_the_rules_returns_numbers(watched):
     asked = [query for job in watched.jobs for query in queries(job)]
     assert len(asked) > 30
@@ -180,7 +182,6 @@ def test_what_steps_count_is_what_is_served(watched):
     assert {f"{step}.elements_in" for step in STEPS if step != "translate"} <= counted
 
 
-@pytest.mark.long(7)
 def test_flinks_reporter_gets_the_names_and_units_that_the_dashboard_asks_for(tmp_path):
     serve = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(DATA))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as reporter:

@@ -110,6 +110,7 @@ def test_a_second_call_does_nothing_twice(called, media):
     assert rows(again) == before
 
 
+@pytest.mark.long(15)
 @pytest.mark.parametrize(
     ("options", "advice"),
     [
