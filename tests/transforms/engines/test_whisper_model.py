@@ -11,14 +11,11 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from tests.conftest import demo_handler, windows_of
-from transforms.engines import whisper_model
+from transforms.engines import window_model
 from transforms.engines.catalog import DEMO_FOLDER, ModelError, describe
 from transforms.engines.turns import part, stretches
 from transforms.engines.whisper import WhisperEngine
-from transforms.engines.whisper_model import split_at_timestamps
 from transforms.engines.whisper_settings import WhisperSettings
-
-FIRST = 1000  # a made-up id of the first timestamp
 
 
 def hear(windows, model):
@@ -129,7 +126,7 @@ def test_a_window_in_one_language_is_what_it_would_be_without_its_pauses(monkeyp
     assert [heard._replace(infer_s=0) for heard in hear(mixed, demo_model)] == [
         heard._replace(infer_s=0) for heard in without
     ]
-    monkeypatch.setattr(whisper_model, "DOUBT", 1.1)  # every stretch is looked at by itself
+    monkeypatch.setattr(window_model, "DOUBT", 1.1)  # every stretch is looked at by itself
     assert [heard.texts for heard in hear(mixed, demo_model)] == [heard.texts for heard in without]
 
 
@@ -184,24 +181,3 @@ def test_a_folder_that_cannot_be_loaded_is_said_to_be(tmp_path):
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="cannot load the model"):
         WhisperEngine(WhisperSettings(describe(str(folder)), device="cpu")).load()
-
-
-@pytest.mark.parametrize(
-    ("tokens", "expected"),
-    [
-        ([FIRST, 1, 2, FIRST + 50], [(0.0, 1.0, [1, 2])]),
-        ([FIRST, 1, FIRST + 50, FIRST + 100, 2, FIRST + 150], [(0.0, 1.0, [1]), (2.0, 3.0, [2])]),
-        ([FIRST, 1, FIRST + 50, FIRST + 50, 2], [(0.0, 1.0, [1]), (1.0, 4.0, [2])]),  # left open
-        ([1, 2], [(0.0, 4.0, [1, 2])]),  # no timestamps at all
-        ([FIRST + 50, 1, FIRST], [(1.0, 1.0, [1])]),  # running backwards
-        ([FIRST, 1, FIRST + 1500], [(0.0, 4.0, [1])]),  # beyond the window
-        ([FIRST, FIRST + 50], []),
-        ([FIRST, 1, FIRST + 150, FIRST + 210, 2, FIRST + 300], [(0.0, 3.0, [1])]),  # behind the end of the audio
-        ([FIRST, 1, FIRST + 200, FIRST + 200, 2], [(0.0, 4.0, [1])]),
-        ([FIRST, 1, FIRST + 300, 2, 3], [(0.0, 4.0, [1])]),
-        ([FIRST + 199, 1, FIRST + 300], [(3.98, 4.0, [1])]),
-        ([], []),
-    ],
-)
-def test_tokens_are_cut_at_timestamps(tokens, expected):
-    assert split_at_timestamps(tokens, FIRST, 4.0) == expected
