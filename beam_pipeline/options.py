@@ -17,6 +17,11 @@ from transforms.translators.registry import TRANSLATORS
 
 DEFAULT_MODEL = "openai/whisper-large-v3"
 FORMATS = ("json", "srt", "vtt", "txt")
+# CTranslate2's
+COMPUTE_TYPES = (
+    "default", "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16",
+    "float32",
+)  # fmt: skip
 DESCRIPTION = "Turn audio and video into transcripts, translations, subtitles and a Parquet dataset."
 EPILOG = (
     "Flags of Beam's own, such as --direct_num_workers or --flink_master, may follow. Exit codes: 0 all is done, "
@@ -44,6 +49,7 @@ class Option:
     through: str = ""
     # outputs were begun before it was an option: at its default it is in no fingerprint
     later: bool = False
+    engine: str = ""  # the only one that has it; "" for all
     terminal: bool = False  # of use on a terminal alone: no form of a template has it
 
     @property
@@ -113,11 +119,14 @@ STEPS: dict[str, tuple[Option, ...]] = {
         ),
     ),
     "TranscribeSpeech": (
-        Option("engine", "what runs the model", "whisper", choices=tuple(ENGINES), layer="asr"),
+        Option(
+            "engine", "what runs the model: whisper is transformers with torch, faster-whisper is CTranslate2",
+            "whisper", choices=tuple(ENGINES), layer="asr",
+        ),
         Option(
             "model",
-            "a Whisper checkpoint: id on the Hugging Face hub, folder, or `demo` for the one in the package, "
-            "which knows a small vocabulary in synthetic voices",
+            "a Whisper checkpoint of transformers or CTranslate2: id on the Hugging Face hub, folder, or `demo` for "
+            "the one in the package, which knows a small vocabulary in synthetic voices",
             DEFAULT_MODEL, layer="asr", through="model",
         ),
         Option("model_revision", "branch, tag or commit on the hub", layer="asr", through="model"),
@@ -127,7 +136,24 @@ STEPS: dict[str, tuple[Option, ...]] = {
             (), several=True, metavar="CODE", layer="asr",
         ),
         Option("device", "cuda, cuda:1, mps or cpu", "auto"),
-        Option("dtype", "", "auto", choices=("auto", "float32", "bfloat16", "float16")),
+        Option(
+            "dtype", "of --engine whisper", "auto", choices=("auto", "float32", "bfloat16", "float16"),
+            engine="whisper",
+        ),
+        Option(
+            "compute_type",
+            "of --engine faster-whisper: default is the weights' own or the nearest that the device has, auto the "
+            "fastest that it has",
+            "default", choices=COMPUTE_TYPES, layer="asr", engine="faster-whisper",
+        ),
+        Option(
+            "cpu_threads", "of --engine faster-whisper, for each of --num_workers; 0 is what the machine allows",
+            0, int, engine="faster-whisper",
+        ),
+        Option(
+            "num_workers", "of --engine faster-whisper: batches at once in a process",
+            1, int, engine="faster-whisper",
+        ),
         Option("batch_size", "windows at once; 0 is by the device's memory", 0, int),
         Option(
             "no_speech_threshold", "no-speech probability from which an unsure window is silent",
@@ -233,6 +259,13 @@ def changed(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, values[name]
 
 
+def of_another_engine(values: Mapping[str, Any]) -> Iterator[Option]:
+    """The options that are set and that the chosen engine does not have."""
+    for name, option in OPTIONS.items():
+        if option.engine not in ("", values["engine"]) and not option.is_default(values[name]):
+            yield option
+
+
 def settings(layer: str, values: Mapping[str, Any], **derived: Any) -> dict[str, Any]:
     """The settings that a layer's fingerprint covers: the values of its options, and those derived from options.
 
@@ -242,7 +275,9 @@ def settings(layer: str, values: Mapping[str, Any], **derived: Any) -> dict[str,
     own = [
         option
         for option in OPTIONS.values()
-        if option.layer == layer and not (option.later and option.is_default(values[option.name]))
+        if option.layer == layer
+        and option.engine in ("", values["engine"])
+        and not (option.later and option.is_default(values[option.name]))
     ]
     if missing := {option.through for option in own if option.through} - derived.keys():
         raise ValueError(f"the fingerprint of the {layer} layer forgets {', '.join(sorted(missing))}")

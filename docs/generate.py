@@ -207,7 +207,11 @@ def _option_type(option: Option) -> str:
 def _typed(name: str, kind: str, says: str) -> Iterator[str]:
     """A line of a class, with what it is above it."""
     yield from (f"    # {line}" for line in textwrap.wrap(says, 110))
-    yield f"    {name}: {kind}"
+    line = f"    {name}: {kind}"
+    if len(line) > 118:  # its choices one a line, as ruff has it
+        before, _, choices = line.removesuffix("]").partition("[")
+        line = "\n".join([f"{before}[", *(f"        {choice}," for choice in choices.split(", ")), "    ]"])
+    yield line
 
 
 def _rows(field: pa.Field, parent: str) -> list[str]:

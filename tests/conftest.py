@@ -8,6 +8,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import wave
 from collections.abc import Iterable
 
@@ -27,7 +28,15 @@ from transforms.records import MediaChunk, MediaFile, SpeechWindow
 from transforms.storage import Entry
 from transforms.storage.local import LocalStore
 
-pytest_plugins = ["tests.tiers", "tests.s3", "tests.gcs", "tests.flink", "tests.dataflow", "tests.dags"]
+pytest_plugins = [
+    "tests.tiers",
+    "tests.weights",
+    "tests.s3",
+    "tests.gcs",
+    "tests.flink",
+    "tests.dataflow",
+    "tests.dags",
+]
 
 ROOT = pathlib.Path(__file__).parent.parent
 SAMPLES = ROOT / "examples" / "media"
@@ -89,6 +98,17 @@ def windows_of(name: str, tasks: tuple[str, ...] = ("transcribe",)) -> list[Spee
 
 def demo_handler(**settings: object) -> SpeechHandler:
     return SpeechHandler(WhisperEngine(WhisperSettings(describe("demo"), device="cpu", **settings)))
+
+
+def claim_in_another_process(folder):
+    """A process that claims a GPU, prints which, and holds it until its input ends."""
+    code = (
+        "import pathlib, sys\nfrom transforms.engines.placement import claim_gpu\n"
+        f"print(claim_gpu(2, pathlib.Path({str(folder)!r})), flush=True)\nsys.stdin.read()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True, env=environment)
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
-"""A stand-in on loopback for Hugging Face's hub, with one model: the demo model under the name MODEL."""
+"""A stand-in on loopback for Hugging Face's hub, with one model under the name MODEL: the demo model, or another."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import http.server
+import pathlib
 import threading
 from collections.abc import Iterator
 
@@ -15,6 +16,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
+    folder = DEMO_FOLDER
+
     def do_HEAD(self) -> None:
         self._answer(with_content=False)
 
@@ -23,7 +26,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, with_content: bool) -> None:
         """A file at /MODEL/resolve/<revision>/<name>; of all else, that it is not there."""
-        path = DEMO_FOLDER / self.path.rpartition("/")[2]
+        path = self.folder / self.path.rpartition("/")[2]
         if not self.path.startswith(f"/{MODEL}/resolve/") or not path.is_file():
             self.send_response(404)
             self.send_header("X-Error-Code", "EntryNotFound")
@@ -45,9 +48,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def hub() -> Iterator[str]:
-    """Serve it, and give its address for HF_ENDPOINT."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+def hub(folder: pathlib.Path = DEMO_FOLDER) -> Iterator[str]:
+    """Serve the model in the folder, and give the address for HF_ENDPOINT."""
+    handler = type("Handler", (_Handler,), {"folder": folder})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

@@ -37,10 +37,10 @@ class Options(TypedDict, total=False):
     max_window_s: float
     # probability from which a frame is speech
     vad_threshold: float
-    # what runs the model
-    engine: Literal["whisper"]
-    # a Whisper checkpoint: id on the Hugging Face hub, folder, or `demo` for the one in the package, which knows a
-    # small vocabulary in synthetic voices
+    # what runs the model: whisper is transformers with torch, faster-whisper is CTranslate2
+    engine: Literal["whisper", "faster-whisper"]
+    # a Whisper checkpoint of transformers or CTranslate2: id on the Hugging Face hub, folder, or `demo` for the one
+    # in the package, which knows a small vocabulary in synthetic voices
     model: str | os.PathLike[str]
     # branch, tag or commit on the hub
     model_revision: str
@@ -50,7 +50,26 @@ class Options(TypedDict, total=False):
     languages: Iterable[str]
     # cuda, cuda:1, mps or cpu
     device: str
+    # of --engine whisper
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    # of --engine faster-whisper: default is the weights' own or the nearest that the device has, auto the fastest
+    # that it has
+    compute_type: Literal[
+        "default",
+        "auto",
+        "int8",
+        "int8_float32",
+        "int8_float16",
+        "int8_bfloat16",
+        "int16",
+        "float16",
+        "bfloat16",
+        "float32",
+    ]
+    # of --engine faster-whisper, for each of --num_workers; 0 is what the machine allows
+    cpu_threads: int
+    # of --engine faster-whisper: batches at once in a process
+    num_workers: int
     # windows at once; 0 is by the device's memory
     batch_size: int
     # no-speech probability from which an unsure window is silent

@@ -90,6 +90,8 @@ def make_job(flags: argparse.Namespace, commit: str = "") -> Job:
         raise ValueError("--overwrite starts anew, with nothing that --keep_missing could keep: take one of the two")
     if not 0 <= flags.metrics_port <= 65_535:
         raise ValueError(f"--metrics_port {flags.metrics_port} is no port: choose from 1 to 65535")
+    for option in options.of_another_engine(vars(flags)):
+        raise ValueError(f"--{option.name} is of --engine {option.engine}, and this is --engine {flags.engine}")
     changed = _changed(flags)
     stores = stores_of(flags)
     output = check_places(flags, stores)

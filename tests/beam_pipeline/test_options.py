@@ -17,6 +17,7 @@ from beam_pipeline.parser import parse
 from beam_pipeline.run.job import make_job
 from tests.conftest import ROOT, SAMPLES
 from transforms.decode_audio import DecodeConfig
+from transforms.engines.faster_whisper_settings import FasterWhisperSettings
 from transforms.engines.verdict import Thresholds
 from transforms.engines.whisper_settings import WhisperSettings
 from transforms.media.windows import WindowConfig
@@ -223,11 +224,16 @@ OTHER = {  # another value of each option, as a command line has it
     "overwrite": True, "retry_failed": True, "keep_missing": True,
     "max_failures": "5", "dry_run": True, "json": True,
     "decode_ahead": "3", "decode_timeout_s": "9", "max_media_hours": "2",
-    "device": "cpu", "dtype": "float32", "batch_size": "3", "openai_base_url": "http://other/v1",
+    "device": "cpu", "dtype": "float32", "batch_size": "3", "compute_type": "int8", "cpu_threads": "1",
+    "num_workers": "2", "openai_base_url": "http://other/v1",
     "translate_concurrency": "2", "keep_audio": True, "num_shards": "2", "runner": "FlinkRunner", "no_wait": True,
     "dataflow_gpu": "t4", "metrics_port": "9000", "log_level": "DEBUG",
 }  # fmt: skip
-TOGETHER = {"json": ["--dry_run"]}  # what an option is wrong usage without
+# what an option is wrong usage without
+TOGETHER = {
+    "json": ["--dry_run"],
+    **{name: ["--engine", option.engine] for name, option in OPTIONS.items() if option.engine},
+}
 DERIVED = {"model", "model_revision", "engine", "translator"}  # by what they name, not by their own words
 
 
@@ -235,8 +241,9 @@ DERIVED = {"model", "model_revision", "engine", "translator"}  # by what they na
 def test_every_option_changes_the_layers_that_the_table_says_and_no_other(name, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     value = OTHER[name]
-    words = [f"--{name}", *([] if value is True else value.split()), *TOGETHER.get(name, [])]
-    one, other = job("--translate_to", "fr").work, job("--translate_to", "fr", *words).work
+    words = [f"--{name}", *([] if value is True else value.split())]
+    others = ["--translate_to", "fr", *TOGETHER.get(name, [])]
+    one, other = job(*others).work, job(*others, *words).work
     first = {"asr": 0, "translation": 1, "saved": 2, "": 3}[OPTIONS[name].layer]
     changed = (one.asr != other.asr, one.translation != other.translation, one.saved != other.saved)
     assert changed == tuple(layer >= first for layer in range(3))
@@ -267,12 +274,27 @@ def test_thresholds_reach_the_engine_and_whoever_judges_it():
     assert made.engine.settings.thresholds == made.thresholds
 
 
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["--compute_type", "int8"], "--compute_type is of --engine faster-whisper, and this is --engine whisper"),
+        (["--dtype", "bfloat16", "--engine", "faster-whisper"], "--dtype is of --engine whisper"),
+        (["--cpu_threads", "-1", "--engine", "faster-whisper"], "cpu_threads is -1"),
+        (["--num_workers", "0", "--engine", "faster-whisper"], "num_workers is 0"),
+    ],
+)
+def test_an_option_that_the_engine_does_not_have_is_refused(words, advice):
+    with pytest.raises(ValueError, match=advice):
+        job(*words)
+
+
 def test_the_defaults_of_the_flags_are_those_of_the_steps():
     made = job()
     assert made.decode == dataclasses.replace(DecodeConfig(), windows=made.decode.windows)
     assert made.decode.windows == WindowConfig(max_window_s=made.model.longest_window_s)
     assert made.engine.settings == WhisperSettings(made.model)
     assert made.thresholds == Thresholds()
+    assert job("--engine", "faster-whisper").engine.settings == FasterWhisperSettings(made.model)
     assert made.translate == TranslateConfig()
     assert made.save == SaveConfig()
     assert made.plan == PlanConfig()

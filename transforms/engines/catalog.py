@@ -48,7 +48,7 @@ class ModelFacts(NamedTuple):
 
 
 def describe(model: str, revision: str = "") -> ModelFacts:
-    """The facts of a model: `demo`, a folder in Hugging Face's format, or an id on the hub.
+    """The facts of a model: `demo`, a folder in transformers' or CTranslate2's format, or an id on the hub.
 
     Raises:
         ValueError: it is none of the three; the message tells what to do.
@@ -56,7 +56,9 @@ def describe(model: str, revision: str = "") -> ModelFacts:
     folder = DEMO_FOLDER if model == DEMO else pathlib.Path(model).expanduser()
     if (folder / "config.json").is_file():
         config = json.loads((folder / "config.json").read_text())
-        if config.get("model_type") != "whisper":
+        if is_ctranslate2(folder):
+            _check_ctranslate2(model, folder)
+        elif config.get("model_type") != "whisper":
             raise ValueError(f"--model {model}: the folder holds a {config.get('model_type')} model, not Whisper")
         longest = float(config.get("longest_window_s", WHISPER_WINDOW_S))
         source = DEMO if model == DEMO else str(folder.resolve())
@@ -69,6 +71,20 @@ def describe(model: str, revision: str = "") -> ModelFacts:
             "`--model demo` takes the model that ships with the package"
         )
     return ModelFacts(model, model, f"{model}@{revision or 'main'}", WHISPER_WINDOW_S, False)
+
+
+def is_ctranslate2(folder: pathlib.Path) -> bool:
+    """Whether a folder with a config.json is in CTranslate2's format, rather than in transformers'."""
+    return (folder / "model.bin").is_file() and "model_type" not in json.loads((folder / "config.json").read_text())
+
+
+def _check_ctranslate2(model: str, folder: pathlib.Path) -> None:
+    from transforms.engines.ctranslate2_file import check  # with numpy, which takes its time
+
+    try:
+        check(folder)
+    except ValueError as error:
+        raise ValueError(f"--model {model}: {error}") from error
 
 
 def _hash_weights(folder: pathlib.Path) -> str:
@@ -84,8 +100,13 @@ def _hash_weights(folder: pathlib.Path) -> str:
 
 def known_languages(facts: ModelFacts) -> frozenset[str]:
     """The codes of the languages that a model can be told, as far as can be known before it is loaded."""
-    settings = pathlib.Path(facts.path, "generation_config.json")
+    folder = pathlib.Path(facts.path)
+    settings = folder / "generation_config.json"
     content = json.loads(settings.read_text()) if settings.is_file() else {}
+    if (folder / "config.json").is_file() and is_ctranslate2(folder):
+        from transforms.engines.ctranslate2_file import generation_settings
+
+        content = generation_settings(folder)
     if content.get("is_multilingual") is False or facts.path.endswith(".en"):
         return frozenset({"en"})
     if content.get("lang_to_id"):

@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
 import os
-import pathlib
-import tempfile
-from typing import IO, NamedTuple
 
 import torch
 from transformers import WhisperConfig
 
-from transforms.engines.catalog import ModelFacts, fetch_config
+from transforms.engines.catalog import ModelFacts
+from transforms.engines.conversion import transformers_source
+from transforms.engines.placement import BATCH_ON_CPU, LARGEST_BATCH, Placement, claim_gpu
 
-BATCH_ON_CPU = 8  # a larger one only delays the first result
-# beyond it a large model gains under 5 %: each row reads its own keys and values
-LARGEST_BATCH = 64
 # for the rows; the rest is the allocator's and the features'
 SHARE_OF_FREE_MEMORY = 0.7
 # a row's encoder states and its own keys and values, over those of the cross-attention
 ROW_OVERHEAD = 3
-
-_claims: list[IO[str]] = []  # held open: the lock on a GPU ends with the process
-
-
-class Placement(NamedTuple):
-    """The device, precision and batch size of one model."""
-
-    device: str
-    dtype: str
-    batch_size: int
-
-    def __str__(self) -> str:
-        return f"{self.device} in {self.dtype}, {self.batch_size} windows at once"
 
 
 @functools.cache
@@ -54,7 +35,7 @@ def place(model: ModelFacts, revision: str, device: str, dtype: str, batch_size:
     if not is_there(chosen):
         raise ValueError(f"device {chosen}: torch finds none here; leave it out to take what there is")
     precision = choose_dtype(chosen) if dtype == "auto" else dtype
-    return Placement(chosen, precision, batch_size or choose_batch_size(model.path, revision, chosen, precision))
+    return Placement(chosen, precision, batch_size or choose_batch_size(model, revision, chosen, precision))
 
 
 def is_there(device: str) -> bool:
@@ -71,23 +52,6 @@ def choose_device(claim: bool) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def claim_gpu(count: int, folder: pathlib.Path | None = None) -> int:
-    """The number of a GPU for this process alone while there are enough, else one shared by process number.
-
-    Workers of one host know nothing of one another; a locked file a GPU is all they need. A process that dies
-    lets go of its lock.
-    """
-    folder = folder or pathlib.Path(tempfile.gettempdir())
-    for number in range(count):
-        lock = (folder / f"beam-pipeline-{os.getuid()}-gpu-{number}.lock").open("w")
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _claims.append(lock)
-            return number
-        lock.close()
-    return os.getpid() % count
-
-
 def choose_dtype(device: str) -> str:
     if device.startswith("cuda"):
         # torch calls bfloat16 supported where it is emulated, as on a T4, and slow.
@@ -95,7 +59,7 @@ def choose_dtype(device: str) -> str:
     return "float16" if device == "mps" else "float32"
 
 
-def choose_batch_size(model_path: str, revision: str, device: str, dtype: str) -> int:
+def choose_batch_size(model: ModelFacts, revision: str, device: str, dtype: str) -> int:
     """As many windows as fit the free memory, at most 64 on a GPU and 8 elsewhere.
 
     Raises:
@@ -105,8 +69,8 @@ def choose_batch_size(model_path: str, revision: str, device: str, dtype: str) -
     free = free_memory(device)
     if free is None:
         return most
-    fetch_config(model_path, revision or "main")
-    config = WhisperConfig.from_pretrained(model_path, revision=revision or "main")
+    source = transformers_source(model, revision or "main")
+    config = WhisperConfig.from_pretrained(source, revision=revision or "main")
     width = torch.finfo(getattr(torch, dtype)).bits // 8
     weights = 12 * config.d_model**2 * (config.encoder_layers + 4 * config.decoder_layers // 3) * width
     row = 2 * config.decoder_layers * config.max_source_positions * config.d_model * width * ROW_OVERHEAD

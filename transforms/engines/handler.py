@@ -22,6 +22,7 @@ from transforms.engines.verdict import USUAL, Thresholds, judge
 from transforms.records import SpeechWindow, WindowResult, WindowTranscription
 from transforms.storage.secrets import redacted
 
+BROKEN = ("CUDA error", "CUDA failed")  # torch's words, and CTranslate2's
 HOPELESS = 50  # windows, all of which failed
 
 _models: dict[Hashable, LoadedModel] = {}
@@ -119,7 +120,7 @@ def is_broken_device(error: Exception) -> bool:
     """Whether no later call can work either: an illegal access or a failed assertion stays with the process."""
     if is_out_of_memory(error):
         return False
-    return type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error)
+    return type(error).__name__ == "AcceleratorError" or any(sign in str(error) for sign in BROKEN)
 
 
 def _checked(results: list[WindowTranscription], windows: Sequence[SpeechWindow]) -> list[WindowTranscription]:

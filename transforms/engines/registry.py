@@ -4,4 +4,10 @@ from __future__ import annotations
 
 from transforms.registry import Entry, Registry
 
-ENGINES = Registry("engine", {"whisper": Entry("transforms.engines.whisper:WhisperEngine")})
+ENGINES = Registry(
+    "engine",
+    {
+        "whisper": Entry("transforms.engines.whisper:WhisperEngine"),
+        "faster-whisper": Entry("transforms.engines.faster_whisper:FasterWhisperEngine"),
+    },
+)

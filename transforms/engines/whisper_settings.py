@@ -24,8 +24,3 @@ class WhisperSettings:
     def __post_init__(self) -> None:
         if self.batch_size < 0:
             raise ValueError(f"batch_size is {self.batch_size}: give a number of windows, or 0 to have it chosen")
-
-    @property
-    def no_speech_threshold(self) -> float:
-        """The no-speech probability from which a stretch tells no language."""
-        return self.thresholds.no_speech_threshold

@@ -1,44 +1,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import tempfile
 
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from tests.conftest import claim_in_another_process
 from transforms.engines import devices
 from transforms.engines.catalog import DEMO_FOLDER, describe
-
-
-def claim_in_another_process(folder):
-    """A process that claims a GPU, prints which, and holds it until its input ends."""
-    code = (
-        "import pathlib, sys\nfrom transforms.engines.devices import claim_gpu\n"
-        f"print(claim_gpu(2, pathlib.Path({str(folder)!r})), flush=True)\nsys.stdin.read()"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True, env=environment)
-
-
-@pytest.mark.long(13)
-def test_each_process_claims_a_gpu_of_its_own_and_lets_go_when_it_dies(tmp_path):
-    first, second = claim_in_another_process(tmp_path), None
-    try:
-        assert first.stdout.readline().strip() == "0"
-        second = claim_in_another_process(tmp_path)
-        assert second.stdout.readline().strip() == "1"
-        assert devices.claim_gpu(2, tmp_path) == os.getpid() % 2  # none is free: shared
-        first.kill()
-        first.wait()
-        assert devices.claim_gpu(2, tmp_path) == 0
-    finally:
-        for process in filter(None, (first, second)):
-            process.kill()
-            process.communicate()
+from transforms.engines.placement import Placement
 
 
 def place(device="auto", dtype="auto", batch_size=0, claim=True):
@@ -49,11 +20,11 @@ def place(device="auto", dtype="auto", batch_size=0, claim=True):
 def test_without_a_gpu_the_model_runs_on_the_cpu_in_float32():
     if torch.cuda.is_available() or torch.backends.mps.is_available():
         pytest.skip("NOT TESTED: this machine has a GPU")
-    assert place() == devices.Placement("cpu", "float32", 8)
+    assert place() == Placement("cpu", "float32", 8)
 
 
 def test_what_the_user_gives_wins():
-    assert place("cpu", "bfloat16", 3) == devices.Placement("cpu", "bfloat16", 3)
+    assert place("cpu", "bfloat16", 3) == Placement("cpu", "bfloat16", 3)
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "mps:x"])
@@ -69,11 +40,11 @@ def two_gpus(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (16 * 2**30, 16 * 2**30))
-    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
 
 
 def test_only_a_worker_claims_a_gpu_and_keeps_it(two_gpus, tmp_path):
-    assert place(claim=False) == devices.Placement("cuda", "bfloat16", 64)
+    assert place(claim=False) == Placement("cuda", "bfloat16", 64)
     assert list(tmp_path.iterdir()) == []
     assert place().device == "cuda:0"
     assert devices.place(describe("demo"), "", "auto", "auto", 0, True).device == "cuda:0"  # asked again
@@ -111,4 +82,4 @@ def test_the_batch_fits_the_free_memory(monkeypatch, tmp_path, size, device, fre
     (tmp_path / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr(devices, "free_memory", lambda device: int(free_gib * 2**30))
     dtype = "float32" if device == "cpu" else "bfloat16"
-    assert devices.choose_batch_size(str(tmp_path), "", device, dtype) == expected
+    assert devices.choose_batch_size(describe(str(tmp_path)), "", device, dtype) == expected

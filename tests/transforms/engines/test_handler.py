@@ -104,9 +104,10 @@ class Broken(FakeModel):
         raise RuntimeError(self.message)
 
 
-def test_a_broken_device_fails_the_run_and_not_every_recording_to_come():
+@pytest.mark.parametrize("said", ["CUDA error: an illegal memory access", "CUDA failed with error an illegal access"])
+def test_a_broken_device_fails_the_run_and_not_every_recording_to_come(said):
     with pytest.raises(ModelError, match="the device fails, start the run again"):
-        infer([window("a"), window("b")], Broken("CUDA error: an illegal memory access was encountered"))
+        infer([window("a"), window("b")], Broken(said))
 
 
 def test_a_model_that_never_worked_fails_the_run():

@@ -11,15 +11,11 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from tests.conftest import SAMPLES, demo_handler, windows_of
-from transforms.engines import whisper_model
+from transforms.engines import window_model
 from transforms.engines.catalog import DEMO_FOLDER, ModelError, describe
 from transforms.engines.turns import part, stretches
 from transforms.engines.whisper import WhisperEngine
-from transforms.engines.whisper_model import Decoded, Detected, split_at_timestamps
 from transforms.engines.whisper_settings import WhisperSettings
-from transforms.records import Segment
-
-FIRST = 1000  # a made-up id of the first timestamp
 
 
 def hear(windows, model):
@@ -130,7 +126,7 @@ def test_a_window_in_one_language_is_what_it_would_be_without_its_pauses(monkeyp
     assert [heard._replace(infer_s=0) for heard in hear(mixed, demo_model)] == [
         heard._replace(infer_s=0) for heard in without
     ]
-    monkeypatch.setattr(whisper_model, "DOUBT", 1.1)  # every stretch is looked at by itself
+    monkeypatch.setattr(window_model, "DOUBT", 1.1)  # every stretch is looked at by itself
     assert [heard.texts for heard in hear(mixed, demo_model)] == [heard.texts for heard in without]
 
 
@@ -156,14 +152,6 @@ def test_right_speech_has_no_verdict(demo_model, name):
     assert [each.transcription.verdict for each in demo_handler().run_inference(heard, demo_model)] == [None] * len(
         heard
     )
-
-
-def test_a_text_heard_in_what_is_no_speech_goes_but_for_a_loop(demo_model):
-    no_speech = Detected("hi", 1.0, 0.99)
-    for text, kept in (("and thanks", 0), ("का " * 448, 1)):
-        decoded = Decoded((Segment(0.0, 2.0, text, "hi"),), -2.0, True)
-        heard = demo_model._heard(no_speech, decoded, {"transcribe": decoded})
-        assert (len(heard.texts["transcribe"]), heard.truncated) == (kept, bool(kept))
 
 
 def test_a_text_that_runs_into_the_token_limit_is_said_to_be_cut(monkeypatch, mixed):
@@ -202,24 +190,3 @@ def test_a_folder_that_cannot_be_loaded_is_said_to_be(tmp_path):
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="cannot load the model"):
         WhisperEngine(WhisperSettings(describe(str(folder)), device="cpu")).load()
-
-
-@pytest.mark.parametrize(
-    ("tokens", "expected"),
-    [
-        ([FIRST, 1, 2, FIRST + 50], [(0.0, 1.0, [1, 2])]),
-        ([FIRST, 1, FIRST + 50, FIRST + 100, 2, FIRST + 150], [(0.0, 1.0, [1]), (2.0, 3.0, [2])]),
-        ([FIRST, 1, FIRST + 50, FIRST + 50, 2], [(0.0, 1.0, [1]), (1.0, 4.0, [2])]),  # left open
-        ([1, 2], [(0.0, 4.0, [1, 2])]),  # no timestamps at all
-        ([FIRST + 50, 1, FIRST], [(1.0, 1.0, [1])]),  # running backwards
-        ([FIRST, 1, FIRST + 1500], [(0.0, 4.0, [1])]),  # beyond the window
-        ([FIRST, FIRST + 50], []),
-        ([FIRST, 1, FIRST + 150, FIRST + 210, 2, FIRST + 300], [(0.0, 3.0, [1])]),  # behind the end of the audio
-        ([FIRST, 1, FIRST + 200, FIRST + 200, 2], [(0.0, 4.0, [1])]),
-        ([FIRST, 1, FIRST + 300, 2, 3], [(0.0, 4.0, [1])]),
-        ([FIRST + 199, 1, FIRST + 300], [(3.98, 4.0, [1])]),
-        ([], []),
-    ],
-)
-def test_tokens_are_cut_at_timestamps(tokens, expected):
-    assert split_at_timestamps(tokens, FIRST, 4.0) == expected
