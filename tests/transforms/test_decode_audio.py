@@ -553,6 +553,7 @@ def test_a_hanging_decoder_among_others_costs_its_media_only(tmp_path, monkeypat
     assert children() == []
 
 
+@pytest.mark.long(20)
 def test_memory_does_not_grow_with_the_length_of_the_media(tmp_path):
     """Peak memory of a process that decodes a recording and drops each window, for 4 and for 40 minutes."""
     code = (
