@@ -2,62 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
-from transforms.engines.catalog import ModelFacts, describe, known_languages
+from transforms.engines.checkpoint import CheckpointEngine
 from transforms.engines.faster_whisper_settings import FasterWhisperSettings
 from transforms.engines.placement import BATCH_ON_CPU, LARGEST_BATCH, Placement, claim_gpu, usable_cpus
-from transforms.engines.verdict import Thresholds
 
 if TYPE_CHECKING:
     from transforms.engines.faster_whisper_model import FasterWhisperModel
 
-# called as the settings call them
-OPTIONS = ("device", "compute_type", "cpu_threads", "num_workers", "batch_size")
 
-
-@dataclasses.dataclass(frozen=True)
-class FasterWhisperEngine:
+class FasterWhisperEngine(CheckpointEngine[FasterWhisperSettings]):
     """The `Engine` of Whisper checkpoints on CTranslate2."""
 
-    settings: FasterWhisperSettings
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Self:
-        model = describe(options["model"], options["model_revision"])
-        chosen = {name: options[name] for name in OPTIONS}
-        thresholds = Thresholds.from_options(options)
-        return cls(FasterWhisperSettings(model, options["model_revision"], thresholds=thresholds, **chosen))
-
-    @property
-    def model(self) -> ModelFacts:
-        return self.settings.model
-
-    def languages(self) -> frozenset[str]:
-        return known_languages(self.model)
-
-    def in_languages(self, language: str, languages: tuple[str, ...]) -> Self:
-        return dataclasses.replace(
-            self, settings=dataclasses.replace(self.settings, language=language, languages=languages)
-        )
-
-    def key(self) -> Hashable:
-        return self.settings
-
-    def batch_size(self) -> int:
-        return self.placement().batch_size
-
-    def place(self) -> str:
-        return str(self.placement(claim=False))
+    kind = FasterWhisperSettings
 
     def placement(self, claim: bool = True) -> Placement:
-        """Where the model runs on this machine; `claim` takes a GPU for this process. Imports ctranslate2.
-
-        Raises:
-            ValueError: the device is not there, or lacks the compute type.
-        """
         from ctranslate2 import get_cuda_device_count, get_supported_compute_types
 
         chosen, gpus = self.settings, get_cuda_device_count()

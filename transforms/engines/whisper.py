@@ -2,57 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
-from transforms.engines.catalog import ModelFacts, describe, known_languages
-from transforms.engines.verdict import Thresholds
+from transforms.engines.checkpoint import CheckpointEngine
 from transforms.engines.whisper_settings import WhisperSettings
 
 if TYPE_CHECKING:
-    from transforms.engines.devices import Placement
+    from transforms.engines.placement import Placement
     from transforms.engines.whisper_model import WhisperModel
 
-OPTIONS = ("device", "dtype", "batch_size")  # called as the settings call them
 
+class WhisperEngine(CheckpointEngine[WhisperSettings]):
+    """The `Engine` of Whisper checkpoints on torch."""
 
-@dataclasses.dataclass(frozen=True)
-class WhisperEngine:
-    """The `Engine` of Whisper checkpoints."""
-
-    settings: WhisperSettings
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Self:
-        model = describe(options["model"], options["model_revision"])
-        chosen = {name: options[name] for name in OPTIONS}
-        thresholds = Thresholds.from_options(options)
-        return cls(WhisperSettings(model, options["model_revision"], thresholds=thresholds, **chosen))
-
-    @property
-    def model(self) -> ModelFacts:
-        return self.settings.model
-
-    def languages(self) -> frozenset[str]:
-        return known_languages(self.model)
-
-    def in_languages(self, language: str, languages: tuple[str, ...]) -> Self:
-        return dataclasses.replace(
-            self, settings=dataclasses.replace(self.settings, language=language, languages=languages)
-        )
-
-    def key(self) -> Hashable:
-        return self.settings
-
-    def batch_size(self) -> int:
-        return self.placement().batch_size
-
-    def place(self) -> str:
-        return str(self.placement(claim=False))
+    kind = WhisperSettings
 
     def placement(self, claim: bool = True) -> Placement:
-        """Where the model runs on this machine; `claim` takes a GPU for this process. Imports torch."""
         from transforms.engines.devices import place
 
         chosen = self.settings
