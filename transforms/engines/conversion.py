@@ -105,7 +105,7 @@ def _config(model: ModelFacts, revision: str) -> pathlib.Path:
 
 
 def _is_ctranslate2(config: pathlib.Path) -> bool:
-    return "model_type" not in json.loads(config.read_text())
+    return json.loads(config.read_text()).get("model_type") is None
 
 
 def _ctranslate2_files(model: ModelFacts, revision: str) -> pathlib.Path:

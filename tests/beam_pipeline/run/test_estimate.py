@@ -13,7 +13,7 @@ from beam_pipeline.run.estimate import START_H, Extent, estimate, foresee
 from runners.dataflow.machines import CPU_MACHINE, DEFAULT_GPU, GPUS, PRICES_OF
 from tests.conftest import ROOT, SAMPLES, TRUTH, media_of
 from transforms.engines import devices
-from transforms.engines.catalog import DEMO_FOLDER
+from transforms.engines.catalog import DEMO_FOLDER, describe
 from transforms.media.chunks import ChunkConfig
 
 L4 = GPUS["l4"]
@@ -77,7 +77,7 @@ def test_the_table_of_the_docs_is_of_these_machines(monkeypatch, tmp_path):
     for name, gpu in GPUS.items():
         free = (gpu.memory_gb - 1) * 2**30  # the driver and CUDA take about 1 GB
         monkeypatch.setattr(devices, "free_memory", lambda _, free=free: free)
-        batch = devices.choose_batch_size(str(tmp_path), "", "cuda:0", "bfloat16")
+        batch = devices.choose_batch_size(describe(str(tmp_path)), "", "cuda:0", "bfloat16")
         usd = gpu.usd_per_hour + gpu.machine.usd_per_hour
         has = f"| `{name}` | {gpu.machine.type} | {gpu.memory_gb} GB | {batch} |"
         assert f"{has} {gpu.speed:g} x | {usd:.2f} | {usd * 1000 / gpu.speed:.0f} |" in page
