@@ -99,6 +99,7 @@ def test_rows_are_read_when_they_are_asked_for(called, tmp_path):
         next(moved.segments())
 
 
+@pytest.mark.long(18)
 def test_a_second_call_does_nothing_twice(called, media):
     output, before = pathlib.Path(called.output), rows(called)
     again = transcribe(

@@ -45,6 +45,7 @@ def fails(folder):
     raise ValueError("broken")
 
 
+@pytest.mark.long(11)
 def test_a_checkpoint_is_converted_once_a_host_and_back(cache, monkeypatch):
     demo = describe("demo")
     folder = ctranslate2_folder(demo, "main")
@@ -66,6 +67,7 @@ def test_a_cache_that_cannot_be_written_is_said_to_be(tmp_path, monkeypatch):
         ctranslate2_folder(describe("demo"), "main")
 
 
+@pytest.mark.long(11)
 def test_a_checkpoint_that_cannot_be_converted_is_said_not_to_be(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
     with pytest.raises(ModelError, match="cannot be converted for CTranslate2: "):

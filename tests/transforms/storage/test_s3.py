@@ -56,7 +56,7 @@ def use(monkeypatch):
     return use
 
 
-@pytest.fixture(params=["moto", "ceph"])
+@pytest.fixture(params=["moto", pytest.param("ceph", marks=pytest.mark.long(30))])
 def server(request):
     return request.getfixturevalue(request.param)
 

@@ -24,7 +24,7 @@ def local_place(tmp_path):
 
 
 # A store that is added here needs a fixture NAME_place that gives (the store, the URI of a place in it).
-@pytest.fixture(params=["local", "moto", "ceph", "gcs"])
+@pytest.fixture(params=["local", "moto", pytest.param("ceph", marks=pytest.mark.long(30)), "gcs"])
 def store_place(request):
     """A store and the URI of a folder in it that does not exist yet."""
     store, base = request.getfixturevalue(f"{request.param}_place")

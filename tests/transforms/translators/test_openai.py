@@ -235,6 +235,7 @@ def test_a_server_that_always_fails_leaves_every_cue_untranslated_and_says_why(f
     assert "secret-key" not in error
 
 
+@pytest.mark.long(9)
 def test_a_real_server_is_understood(tmp_path):
     model = tiny_language_model(tmp_path / "model")
     with transformers_serve(tmp_path / "home") as url:
