@@ -75,7 +75,13 @@ def describe(model: str, revision: str = "") -> ModelFacts:
 
 def is_ctranslate2(folder: pathlib.Path) -> bool:
     """Whether a folder with a config.json is in CTranslate2's format, rather than in transformers'."""
-    return (folder / "model.bin").is_file() and "model_type" not in json.loads((folder / "config.json").read_text())
+    return (folder / "model.bin").is_file() and is_config_of_ctranslate2(folder / "config.json")
+
+
+def is_config_of_ctranslate2(config: pathlib.Path) -> bool:
+    """Whether a Whisper's config.json is CTranslate2's, which names no type of model: transformers' always does."""
+    of_transformers = "model_type" in json.loads(config.read_text())
+    return not of_transformers
 
 
 def _check_ctranslate2(model: str, folder: pathlib.Path) -> None:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from transforms.engines.catalog import ModelError, ModelFacts, fetch_config
+from transforms.engines.catalog import ModelError, ModelFacts, fetch_config, is_config_of_ctranslate2
 from transforms.engines.ctranslate2_file import ENGLISH_ONLY, WEIGHTS, write_transformers
 from transforms.storage.secrets import redacted
 
@@ -33,7 +33,7 @@ def transformers_source(model: ModelFacts, revision: str) -> str:
         ModelError: it cannot be had, or not be converted.
     """
     config = _config(model, revision)
-    if not _is_ctranslate2(config):
+    if not is_config_of_ctranslate2(config):
         return model.path
     folder = _ctranslate2_files(model, revision)
     return str(_converted(model, config, "transformers", lambda made: write_transformers(folder, made)))
@@ -46,7 +46,7 @@ def ctranslate2_folder(model: ModelFacts, revision: str) -> pathlib.Path:
         ModelError: it cannot be had, or not be converted.
     """
     config = _config(model, revision)
-    if _is_ctranslate2(config):
+    if is_config_of_ctranslate2(config):
         return _ctranslate2_files(model, revision)
     return _converted(model, config, "ctranslate2", lambda made: _run_converter(model.path, revision, made))
 
@@ -102,10 +102,6 @@ def _config(model: ModelFacts, revision: str) -> pathlib.Path:
 
     fetch_config(model.path, revision)
     return pathlib.Path(hf_hub_download(model.path, "config.json", revision=revision, local_files_only=True))
-
-
-def _is_ctranslate2(config: pathlib.Path) -> bool:
-    return json.loads(config.read_text()).get("model_type") is None
 
 
 def _ctranslate2_files(model: ModelFacts, revision: str) -> pathlib.Path:
