@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import pytest
 
-from transforms.engines.conversion import made_once
+from transforms.engines import conversion
 from transforms.engines.ctranslate2_file import WEIGHTS, write_transformers
 
 DOWNLOAD_S = 300
@@ -53,8 +53,7 @@ class UnreachableError(RuntimeError):
 
 def cache() -> pathlib.Path:
     """Where weights are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(os.environ.get("BEAM_PIPELINE_WEIGHTS") or pathlib.Path(base, "beam_pipeline", "weights"))
+    return pathlib.Path(os.environ.get("BEAM_PIPELINE_WEIGHTS") or conversion.cache().with_name("weights"))
 
 
 def ctranslate2(name: str) -> pathlib.Path:
@@ -64,12 +63,12 @@ def ctranslate2(name: str) -> pathlib.Path:
         UnreachableError: it is not there and cannot be fetched.
         ValueError: what was fetched is not what it should be.
     """
-    return made_once(cache() / f"{name}-ct2", lambda made: _fetch(CHECKPOINTS[name], made))
+    return conversion.made_once(cache() / f"{name}-ct2", lambda made: _fetch(CHECKPOINTS[name], made))
 
 
 def transformers(name: str) -> pathlib.Path:
     """The same in transformers' format, converted by the package's own code. Raises as `ctranslate2` does."""
-    return made_once(cache() / name, lambda made: write_transformers(ctranslate2(name), made))
+    return conversion.made_once(cache() / name, lambda made: write_transformers(ctranslate2(name), made))
 
 
 def _fetch(checkpoint: Checkpoint, target: pathlib.Path) -> None:
