@@ -35,7 +35,7 @@ def map_in_threads(work: Callable[[In], Out], items: Iterable[In], threads: int 
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-class Ended(NamedTuple):
+class WorkEnd(NamedTuple):
     """The end of a work, behind all that it gave."""
 
     spent_s: float
@@ -56,7 +56,7 @@ class BundleThreads(Generic[Out]):
 
     def __init__(self, threads: int, room: int = 0, worked: Callable[[float], None] = lambda seconds: None) -> None:
         self._threads, self._turn, self._worked = threads, threading.Semaphore(threads), worked
-        self._ready: queue.Queue[Out | Ended] = queue.Queue(room)
+        self._ready: queue.Queue[Out | WorkEnd] = queue.Queue(room)
         self._running = 0
         self._stop = threading.Event()
 
@@ -84,7 +84,7 @@ class BundleThreads(Generic[Out]):
 
     def _next(self) -> Iterator[Out]:
         result = self._ready.get()
-        if not isinstance(result, Ended):
+        if not isinstance(result, WorkEnd):
             yield result
             return
         self._running -= 1
@@ -100,9 +100,9 @@ class BundleThreads(Generic[Out]):
                     all(map(self._put, work(*arguments)))  # until one finds the bundle stopped
             except BaseException as caught:  # noqa: BLE001 - it is raised in the bundle's thread
                 error = caught
-        self._put(Ended(time.monotonic() - started, error))
+        self._put(WorkEnd(time.monotonic() - started, error))
 
-    def _put(self, result: Out | Ended) -> bool:
+    def _put(self, result: Out | WorkEnd) -> bool:
         """Put it as soon as there is room; False when the bundle was stopped instead."""
         while not self.stopped():
             try:
